@@ -1,0 +1,3 @@
+"""xdpflannel: a flannel overlay, forwarded by eBPF."""
+
+__version__ = "0.1.0"

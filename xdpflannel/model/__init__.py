@@ -1,0 +1,1 @@
+"""Nouns without I/O: addresses, leases, the network configuration, pods, verdicts."""

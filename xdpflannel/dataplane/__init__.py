@@ -1,0 +1,1 @@
+"""What the kernel does hold: programs, maps, pins and attachments."""

@@ -1,0 +1,1 @@
+"""What the kernel should hold: leases and host facts in, a printable plan out. Pure."""

@@ -74,8 +74,11 @@ xf_inline enum xf_verdict xf_egress(const struct xf_config *config, void *data, 
 	if (way->route)
 		return xf_remote_check(eth, ip, end, source, way->route, gso_size);
 
-	/* Between pods of one bridge; what is addressed to the bridge instead is the node's to route. */
-	if (!way->pod || !xf_mac_equal(eth->dst, way->pod->mac))
+	/*
+	 * Between pods of one bridge. What is addressed to the bridge instead is the node's to route; what a
+	 * pod sends to itself comes back only if its port is in hairpin mode, which the bridge knows.
+	 */
+	if (!way->pod || way->pod->ifindex == ifindex || !xf_mac_equal(eth->dst, way->pod->mac))
 		return XF_HOST_BOUND;
 	return xf_size_check(ip, end, gso_size, way->pod->mtu);
 }

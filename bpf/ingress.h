@@ -68,15 +68,17 @@ xf_inline enum xf_verdict xf_peer_check(const struct xf_config *config, const st
 
 /*
  * Whether the payload stays protected. The outer UDP checksum is not verified here (RFC 7348 4.1 leaves
- * that to us): the inner one is, by the pod. An inner UDP packet that has none is left to the kernel.
+ * that to us): the inner one is, by the pod. Where the outer one is the only one, the kernel verifies it.
  */
 xf_inline enum xf_verdict xf_payload_check(const struct xf_outer4 *outer, const struct xf_ip4 *ip,
 					   const void *end)
 {
 	const struct xf_udp *udp = (const void *)(ip + 1);
 
-	if (ip->protocol != XF_IP_UDP || !outer->udp.check)
+	if (!outer->udp.check || ip->protocol == XF_IP_TCP || ip->protocol == XF_IP_ICMP)
 		return XF_GO_ON;
+	if (ip->protocol != XF_IP_UDP)
+		return XF_UNSUPPORTED_PROTOCOL;
 	if ((const void *)(udp + 1) > end)
 		return XF_BAD_LENGTH;
 	return udp->check ? XF_GO_ON : XF_UNSUPPORTED_PROTOCOL;

@@ -17,12 +17,14 @@ xf_inline enum xf_verdict xf_tc_encap(struct __sk_buff *ctx, const struct xf_con
 {
 	struct xf_ip4 *ip = (void *)(long)ctx->data + sizeof(struct xf_eth);
 	struct xf_encap4 head;
+	__u32 hash;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return XF_NONLINEAR;
 	/* The hash first: once the packet has grown, it would be that of the tunnel. */
-	xf_encap_fill(&head, route, ip, xf_source_port(config, bpf_get_hash_recalc(ctx)),
-		      (__u16)bpf_get_prandom_u32());
+	hash = bpf_get_hash_recalc(ctx);
+	xf_encap_fill(&head, route, ip, xf_source_port(config, hash),
+		      xf_outer_id(ip, hash, bpf_get_prandom_u32()));
 	if (bpf_skb_adjust_room(ctx, XF_GROWTH, BPF_ADJ_ROOM_MAC, XF_GROW_FLAGS))
 		return XF_HELPER_REFUSED;
 	if (bpf_skb_store_bytes(ctx, 0, &head, XF_ENCAP4_BYTES, 0))

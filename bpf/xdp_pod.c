@@ -10,11 +10,13 @@ xf_inline enum xf_verdict xf_xdp_encap(struct xdp_md *ctx, const struct xf_confi
 	void *end = (void *)(long)ctx->data_end;
 	struct xf_encap4 head;
 	void *data;
+	__u32 hash;
 
 	if ((void *)(ip + 1) > end)
 		return XF_NOT_IP;
-	xf_encap_fill(&head, route, ip, xf_source_port(config, xf_xdp_hash(ip, end)),
-		      (__u16)bpf_get_prandom_u32());
+	hash = xf_xdp_hash(ip, end);
+	xf_encap_fill(&head, route, ip, xf_source_port(config, hash),
+		      xf_outer_id(ip, hash, bpf_get_prandom_u32()));
 	if (bpf_xdp_adjust_head(ctx, -(__s32)XF_GROWTH))
 		return XF_HELPER_REFUSED;
 	data = (void *)(long)ctx->data;

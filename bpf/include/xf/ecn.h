@@ -31,8 +31,6 @@ xf_inline __u8 xf_ecn_decap(__u8 outer_tos, __u8 inner_tos)
 	__u8 outer = outer_tos & XF_ECN_MASK;
 	__u8 inner = inner_tos & XF_ECN_MASK;
 
-	if (inner == XF_ECN_NONE)
-		return inner_tos;
 	if (outer == XF_ECN_CE)
 		return inner_tos | XF_ECN_CE;
 	if (outer == XF_ECN_ECT1 && inner == XF_ECN_ECT0)

@@ -24,8 +24,19 @@ xf_inline __be16 xf_source_port(const struct xf_config *config, __u32 hash)
 	return xf_htons((__u16)((((__u64)hash * config->source_port_span) >> 32) + config->source_port_min));
 }
 
+/*
+ * The outer id. GRO merges at the receiver only what has ids in sequence (DF is clear), so a TCP flow's outer
+ * ids follow its inner ones, which its stack counts up, also over the segments of an aggregate. Else random.
+ */
+xf_inline __be16 xf_outer_id(const struct xf_ip4 *ip, __u32 hash, __u32 chance)
+{
+	if (ip->protocol == XF_IP_TCP && ip->id)
+		return xf_htons((__u16)(xf_ntohs(ip->id) + hash));
+	return (__be16)chance;
+}
+
 xf_inline void xf_encap_fill(struct xf_encap4 *head, const struct xf_route *route, const struct xf_ip4 *ip,
-			     __be16 source_port, __u16 id)
+			     __be16 source_port, __be16 id)
 {
 	const __u64 *template = (const void *)route->header;
 	const __u32 *from = (const void *)ip;

@@ -15,7 +15,7 @@ xf_inline enum xf_verdict xf_ip4_check(const struct xf_ip4 *ip, __u32 room)
 		return XF_IP_OPTIONS;
 	if (ip->fragment & xf_htons(XF_IP_FRAGMENT))
 		return XF_FRAGMENT;
-	if (xf_ntohs(ip->length) != room || room < sizeof(*ip))
+	if (xf_ntohs(ip->length) != room)
 		return XF_BAD_LENGTH;
 	if (xf_ip4_sum(ip) != 0xffff)
 		return XF_BAD_CHECKSUM;

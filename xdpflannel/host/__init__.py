@@ -1,0 +1,1 @@
+"""The node's own network: uplink, flannel.N, pods, next hops, files."""

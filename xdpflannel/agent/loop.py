@@ -1,0 +1,314 @@
+"""The agent's loop: leases and host facts in, one plan at a time out. It alone touches what it owns."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+
+import structlog
+from attrs import evolve
+
+from xdpflannel.agent import bringup
+from xdpflannel.agent.bringup import Started
+from xdpflannel.agent.fastpath import FastPath
+from xdpflannel.agent.kernel import KernelWriter
+from xdpflannel.agent.look import Look
+from xdpflannel.agent.settings import Settings
+from xdpflannel.errors import LeaseLost, UplinkNotFound, XdpflannelError
+from xdpflannel.host.device import ensure_vxlan_device
+from xdpflannel.host.netlink import Netlink
+from xdpflannel.host.nexthop import probe, resolve_all
+from xdpflannel.host.pods import Sighting, merge_pods, probe_pods, sight_pods, unplaced
+from xdpflannel.host.watch import HostChange
+from xdpflannel.leases.claim import OwnLease, own_lease_state
+from xdpflannel.leases.store import LeaseDeleted, LeasePut, Skipped
+from xdpflannel.leases.watch import LeaseEvents, LeaseSnapshot, LeaseUpdate, StoreHealth
+from xdpflannel.model.entries import Contents
+from xdpflannel.model.host import NextHop, Pod
+from xdpflannel.model.lease import Lease
+from xdpflannel.observe.metrics import Instruments
+from xdpflannel.table.forwarding import ForwardingTable
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+RECONCILE_SECONDS = 30.0
+
+Message = LeaseUpdate | Sequence[HostChange] | Lease
+"""A Lease is our own, renewed."""
+
+
+class Agent:
+    """One node's control loop. Other threads only `post` to it and read its public attributes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        started: Started,
+        netlink: Netlink,
+        writer: KernelWriter,
+        fastpath: FastPath | None,
+        table: ForwardingTable,
+        rewrite_lease: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._netlink = netlink
+        self._writer = writer
+        self._clock = clock
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._hops: dict[IPv4Address, NextHop | None] = {}
+        self._reconciled = clock()
+        self.rewrite_lease = rewrite_lease
+        self.fastpath = fastpath
+        self.table = table
+        self.instruments: Instruments | None = None
+        self.started = started
+        self.lease = started.lease
+        self.pods: dict[IPv4Address, Pod] = {}
+        self.sighting = Sighting()
+        self.skipped: tuple[Skipped, ...] = ()
+        self.store = StoreHealth(up=True, detail="")
+        self.resyncs = -1
+        self.last_event_at: float | None = None
+        self.last_turn = clock()
+        self.loaded = False
+        self.failed_steps = 0
+        self.unattached = 0
+        self.drift_repaired = 0
+
+    @property
+    def actual(self) -> Contents:
+        """What has been applied so far."""
+        return self._writer.actual
+
+    def post(self, message: Message) -> None:
+        """Hand over an update or a change, from any thread."""
+        self._inbox.put(message)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop. LeaseLost if this node's lease is gone."""
+        look = self._new_look()
+        look.check_pods = True
+        self._turn([], look)
+        while not stop.is_set():
+            batch = self._take()
+            look = self._new_look()
+            if self._clock() - self._reconciled >= RECONCILE_SECONDS:
+                self._reconcile(look)
+            self._turn(batch, look)
+            self.last_turn = self._clock()
+
+    def _take(self) -> list[Message]:
+        """Wait for a message, at most a tick; then take all that are there: one plan serves a burst."""
+        batch: list[Message] = []
+        try:
+            batch.append(self._inbox.get(timeout=TICK_SECONDS))
+            while True:
+                batch.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return batch
+
+    def _new_look(self) -> Look:
+        return Look(
+            uplink_name=self.started.uplink.name,
+            uplink=self.started.uplink.ifindex,
+            device=self.started.device.ifindex,
+            bridge_name=self._settings.bridge,
+            bridge=self.sighting.bridge_ifindex,
+            ports=self.sighting.ports,
+        )
+
+    def _turn(self, batch: Sequence[Message], look: Look) -> None:
+        for message in batch:
+            match message:
+                case LeaseSnapshot() | LeaseEvents():
+                    self._take_leases(message)
+                case StoreHealth():
+                    self._take_health(message)
+                case Lease():
+                    self.lease = message
+                case _:
+                    look.take(message)
+        began = self._clock()
+        try:
+            self._look(look)
+        except XdpflannelError as error:
+            log.error("host.look_failed", error=str(error), hint=error.hint)
+        if self.loaded:
+            self._apply(began, everything=look.check_uplink or look.check_device)
+
+    def _take_leases(self, update: LeaseSnapshot | LeaseEvents) -> None:
+        self.last_event_at = time.time()
+        self._note_skipped(update)
+        self._check_own(update)
+        if isinstance(update, LeaseSnapshot):
+            self.table.replace_leases(update.leases)
+            self.resyncs += 1
+            log.info("leases.loaded", count=len(update.leases), skipped=len(update.skipped))
+            first, self.loaded = not self.loaded, True
+            if first:
+                self._first_snapshot()
+            return
+        for event in update.events:
+            match event:
+                case LeasePut(lease):
+                    self._count_event("changed" if lease.key in self.table.leases else "added")
+                    self.table.put_lease(lease)
+                    log.info("lease.put", subnet=str(lease.key), public_ip=str(lease.attributes.public_ip))
+                case LeaseDeleted(key):
+                    self._count_event("removed")
+                    self.table.delete_lease(key)
+                    log.info("lease.removed", subnet=str(key))
+
+    def _first_snapshot(self) -> None:
+        """Now it is known what does not belong here: what a former life left and no lease wants."""
+        began = self._clock()
+        self._resolve_new()
+        self._apply(began, everything=True)
+        self._writer.remove_strays()
+
+    def _count_event(self, kind: str) -> None:
+        if self.instruments is not None:
+            self.instruments.lease_event(kind)
+
+    def _note_skipped(self, update: LeaseSnapshot | LeaseEvents) -> None:
+        for skipped in update.skipped:
+            log.warning("lease.skipped", key=skipped.key, reason=skipped.reason)
+        if isinstance(update, LeaseSnapshot):
+            self.skipped = update.skipped
+        elif update.skipped:
+            fresh = {skipped.key: skipped for skipped in (*self.skipped, *update.skipped)}
+            self.skipped = tuple(fresh.values())
+
+    def _check_own(self, update: LeaseSnapshot | LeaseEvents) -> None:
+        """LeaseLost if a healthy store says that the lease is no longer ours; rewritten if only changed."""
+        hint = "pods keep the old subnet until they are restarted; start xdpflanneld again to take a lease"
+        match own_lease_state(self.lease, update):
+            case OwnLease.GONE:
+                raise LeaseLost(f"this node's lease {self.lease.key} was deleted or has expired", hint=hint)
+            case OwnLease.TAKEN:
+                raise LeaseLost(f"this node's lease {self.lease.key} was taken by another node", hint=hint)
+            case OwnLease.CHANGED:
+                log.warning("lease.overwritten", subnet=str(self.lease.key), action="written again")
+                self.rewrite_lease()
+            case OwnLease.HELD:
+                return
+
+    def _take_health(self, health: StoreHealth) -> None:
+        if health.up:
+            log.info("store.followed")
+        else:
+            log.warning(
+                "store.lost", reason=health.detail, hint=health.hint or "the loaded table stays in place"
+            )
+            if self.instruments is not None and self.loaded:
+                self.instruments.resynced("error")
+        self.store = health
+
+    def _look(self, look: Look) -> None:
+        for ifindex in look.gone:
+            if self.fastpath is not None:
+                self.fastpath.forget(ifindex)
+        if look.check_uplink:
+            self._look_at_uplink()
+        if look.check_device or look.check_uplink:
+            self._look_at_device()
+        self._look_at_hops(look)
+        if look.check_pods:
+            self._look_at_pods()
+        if self.fastpath is not None:
+            self.unattached = self.fastpath.attach(self.started.uplink, self.sighting.ports)
+
+    def _look_at_uplink(self) -> None:
+        try:
+            uplink = bringup.find_uplink(self._netlink, self._settings)
+        except UplinkNotFound as error:
+            log.error("uplink.lost", error=str(error), hint=error.hint)
+            return
+        if uplink != self.started.uplink:
+            log.warning("uplink.changed", interface=uplink.name, address=str(uplink.address), mtu=uplink.mtu)
+            self.started = evolve(self.started, uplink=uplink)
+            self._hops.clear()
+
+    def _look_at_device(self) -> None:
+        """Make flannel.N anew if it vanished or no longer fits, and put everything back on it."""
+        before = self.started
+        spec = bringup.device_spec(before.config, before.uplink, before.device.mac)
+        device = ensure_vxlan_device(self._netlink, spec)
+        self.started = evolve(before, device=device, spec=spec)
+        bringup.dress_device(self._netlink, self.started)
+        if device.ifindex != before.device.ifindex:
+            self._writer.set_device(device)
+        node = self.table.node
+        self.table.set_node(evolve(node, uplink=self.started.uplink, device=device))
+
+    def _look_at_hops(self, look: Look) -> None:
+        if look.check_hops:
+            self._hops.clear()
+        for (ifindex, ip), mac in look.macs.items():
+            for vtep_ip, hop in self._hops.items():
+                if hop is not None and (hop.ifindex, hop.gateway) == (ifindex, ip) and hop.mac != mac:
+                    self._set_hop(vtep_ip, evolve(hop, mac=mac))
+        self._resolve_new()
+
+    def _resolve_new(self) -> None:
+        for vtep_ip in [vtep_ip for vtep_ip in self._hops if vtep_ip not in self.table.vteps]:
+            del self._hops[vtep_ip]
+        fresh = [vtep_ip for vtep_ip in self.table.vteps if self._hops.get(vtep_ip) is None]
+        if fresh:
+            found = resolve_all(self._netlink, fresh)
+            for vtep_ip in fresh:
+                self._set_hop(vtep_ip, found.get(vtep_ip))
+        unresolved = [hop for hop in self._hops.values() if hop is not None and hop.mac is None]
+        if unresolved:
+            probe(self._netlink, unresolved)
+
+    def _set_hop(self, vtep_ip: IPv4Address, hop: NextHop | None) -> None:
+        self._hops[vtep_ip] = hop
+        self.table.set_next_hop(vtep_ip, hop)
+
+    def _look_at_pods(self) -> None:
+        subnet = self.table.node.subnet
+        self.sighting = sight_pods(self._netlink, self._settings.bridge, subnet)
+        pods = merge_pods(self.pods, self.sighting)
+        for ip in pods.keys() - self.pods.keys():
+            log.info("pod.learned", ip=str(ip), mac=str(pods[ip].mac), interface=pods[ip].ifname)
+        for ip in self.pods.keys() - pods.keys():
+            log.info("pod.forgotten", ip=str(ip))
+        self.pods = pods
+        self.table.set_pods(pods)
+        lost = unplaced(self.sighting, pods)
+        if lost:
+            probe_pods(self._netlink, self.sighting.bridge_ifindex, lost)
+
+    def _reconcile(self, look: Look) -> None:
+        """Compare with the kernel itself; keep neighbours warm that the fast path's frames do not touch."""
+        self._reconciled = self._clock()
+        look.check_device = look.check_pods = True
+        if self.fastpath is not None:
+            self.fastpath.recheck()
+        if self.loaded:
+            self._writer.read()
+            drift = self.table.plan(self._writer.actual, everything=True)
+            if drift:
+                log.warning("drift.found", steps=[str(step) for step in drift[:10]], count=len(drift))
+                self.drift_repaired += len(drift)
+                self._writer.apply(drift)
+        probe(self._netlink, [hop for hop in self._hops.values() if hop is not None])
+        if self.sighting.bridge_ifindex:
+            probe_pods(self._netlink, self.sighting.bridge_ifindex, self.pods)
+
+    def _apply(self, began: float, *, everything: bool) -> None:
+        plan = self.table.plan(self._writer.actual, everything=everything or self.failed_steps > 0)
+        if not plan:
+            self.failed_steps = 0
+            return
+        self.failed_steps = self._writer.apply(plan)
+        if self.instruments is not None:
+            self.instruments.applied(self._clock() - began)
+            if self.failed_steps:
+                self.instruments.apply_failed()

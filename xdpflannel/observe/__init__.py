@@ -1,0 +1,1 @@
+"""Counters and facts turned into metrics, health and logs."""

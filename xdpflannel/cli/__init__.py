@@ -1,0 +1,1 @@
+"""The commands; they print what the other rooms compute."""

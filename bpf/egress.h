@@ -18,8 +18,7 @@ struct xf_way {
 
 /* Only with its own address and MAC may a pod use the fast path. */
 xf_inline enum xf_verdict xf_sender_check(const struct xf_config *config, const struct xf_eth *eth,
-					  const struct xf_ip4 *ip, const struct xf_pod *source,
-					  __u32 ifindex)
+					  const struct xf_ip4 *ip, const struct xf_pod *source, __u32 ifindex)
 {
 	_Bool strict = config->flags & XF_CONFIG_STRICT;
 

@@ -9,6 +9,8 @@
 #include "include/xf/abi.h"
 #include "include/xf/verdict.h"
 
+_Static_assert(XF_COUNTERS == XF_PROGRAMS * XF_VERDICTS, "a counter for each verdict of each program");
+
 #ifndef XF_MAX_ROUTES
 #define XF_MAX_ROUTES 65536
 #endif

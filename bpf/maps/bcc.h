@@ -10,8 +10,7 @@ BPF_TABLE_PINNED("lpm_trie", struct xf_prefix4, struct xf_route, routes4, XF_MAX
 		 BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("hash", __be32, struct xf_pod, pods4, XF_MAX_PODS, XF_PINS "/pods4");
 BPF_TABLE_PINNED("hash", __be32, struct xf_vtep, vteps4, XF_MAX_ROUTES, XF_PINS "/vteps4", BPF_F_NO_PREALLOC);
-BPF_TABLE_PINNED("percpu_array", __u32, struct xf_counter, counters, XF_PROGRAMS *XF_VERDICTS,
-		 XF_PINS "/counters");
+BPF_TABLE_PINNED("percpu_array", __u32, struct xf_counter, counters, XF_COUNTERS, XF_PINS "/counters");
 
 xf_inline const struct xf_config *xf_config_entry(void)
 {

@@ -33,7 +33,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, XF_PROGRAMS * XF_VERDICTS);
+	__uint(max_entries, XF_COUNTERS);
 	__type(key, __u32);
 	__type(value, struct xf_counter);
 } counters SEC(".maps");

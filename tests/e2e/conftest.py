@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 
 
 def _left(name):
-    namespaces = [entry for entry in os.listdir("/run/netns") if entry.startswith(name)]
+    namespaces = [entry.name for entry in Path("/run/netns").glob(f"{name}*")]
     pins = Path("/sys/fs/bpf/xdpflannel")
     instances = [entry.name for entry in pins.iterdir()] if pins.is_dir() else []
     folders = [*Path("/run/xdpflannel").glob(f"{name}*"), *Path("/run/xdpflannel-lab").glob(f"{name}*")]

@@ -54,8 +54,7 @@ def wire(cluster):
     )
     sniffer.setblocking(False)
     sender = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{pods(cluster)[0].netns}"]
-        + ["ping", "-n", "-q", "-i", "0.002", "-W", "1", str(TARGET)],
+        f"nsenter --net=/run/netns/{pods(cluster)[0].netns} ping -n -q -i 0.002 -W 1 {TARGET}".split(),
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -154,7 +153,12 @@ def test_what_cannot_be_read_is_skipped_and_removes_nothing(cluster, store):
         until(lambda: SUBNET in tables.routes(), "the good lease after the bad ones")
         assert before.keys() <= tables.routes().keys()
     said = run_in(
-        cluster.node(1).netns, "curl", "-s", "--unix-socket", agent_socket(cluster, 1), "http://localhost/leases"
+        cluster.node(1).netns,
+        "curl",
+        "-s",
+        "--unix-socket",
+        agent_socket(cluster, 1),
+        "http://localhost/leases",
     )
     for key in ("10.244.251.0-24", "hello", "host-gw", "names no VTEP MAC"):
         assert key in said

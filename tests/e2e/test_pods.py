@@ -1,7 +1,5 @@
 """Pods come and go; the data plane follows netlink."""
 
-import os
-
 import pytest
 from e2e.clusters import counters, growth, ping, pods, serving, until, visit, warm
 
@@ -26,7 +24,7 @@ def test_a_new_pod_is_fast_and_a_removed_one_is_gone(new_lab, datapath):
         assert sent == [7]
         lab.remove_pod(cluster, pod.netns)
         until(lambda: pod.ip not in tables.pods(), "the removed pod out of the map", seconds=2)
-        links = os.listdir(pins.find(cluster.node(1).netns) / "links")
+        links = list((pins.find(cluster.node(1).netns) / "links").iterdir())
         assert len(links) == 2, "the removed pod's program is unpinned, the other pod's and the uplink's stay"
 
 
@@ -44,7 +42,7 @@ def test_pods_of_one_node_talk_directly(new_lab):
 
 
 def test_a_pod_without_napi_loses_nothing_to_xdp(new_lab):
-    """XDP cannot redirect into it, so the kernel delivers: a missing precondition costs speed, not packets."""
+    """XDP cannot redirect into it, so the kernel delivers: what is missing costs speed, not packets."""
     cluster = new_lab(nodes=2, pods=1, datapath="xdp")
     warm(cluster)
     pod, peer = pods(cluster)

@@ -74,7 +74,9 @@ def echo_from(inner, source):
 
 
 FIXED = {
-    "outer IP": (lambda p: (p[IP].version, p[IP].ihl, p[IP].tos, str(p[IP].flags), p[IP].frag, p[IP].ttl, p[IP].proto)),
+    "outer IP": (
+        lambda p: (p[IP].version, p[IP].ihl, p[IP].tos, str(p[IP].flags), p[IP].frag, p[IP].ttl, p[IP].proto)
+    ),
     "outer lengths": (lambda p: (p[IP].len, p[UDP].len)),
     "outer port": (lambda p: p[UDP].dport),
     "VXLAN": (lambda p: (int(p[VXLAN].flags), p[VXLAN].vni, p[VXLAN].reserved1, p[VXLAN].reserved2)),

@@ -1,7 +1,8 @@
-"""Runs inside a pod: `traffic.py serve IP` answers, `traffic.py visit IP… ` asks every pod and checks each byte.
+"""Runs inside a pod: `traffic.py serve IP` answers, `traffic.py visit IP…` asks each and checks every byte.
 
-TCP: sends N random bytes and gets their SHA-256, then fetches as many and compares theirs. UDP: every datagram
-must come back as it went; sizes from 1 byte to far beyond the MTU, and N bytes in all. Standard library only.
+TCP: sends N random bytes and gets their SHA-256, then fetches as many and compares theirs. UDP: every
+datagram must come back as it went; sizes from 1 byte to far beyond the MTU, and N bytes in all. Standard
+library only.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def stream(ip, length):
 
 
 def datagrams(ip, length, sizes):
-    """Send all, a window at a time; UDP may lose under load, so what is missing is sent again, three times."""
+    """Send all, a window at a time; UDP may lose under load, so what is missing is sent again, thrice."""
     wanted = [*sizes, *[1400] * (length // 1400)]
     lost = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

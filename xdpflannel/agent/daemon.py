@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 import structlog
 
@@ -17,7 +18,7 @@ from xdpflannel.agent.bringup import Started, Stopped
 from xdpflannel.agent.datapath import Choice, choose
 from xdpflannel.agent.fastpath import FastPath
 from xdpflannel.agent.kernel import KernelWriter
-from xdpflannel.agent.loop import Agent
+from xdpflannel.agent.loop import Agent, Message
 from xdpflannel.agent.privileges import require
 from xdpflannel.agent.report import Report
 from xdpflannel.agent.settings import Datapath, Settings
@@ -82,14 +83,15 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
         started = bringup.start(netlink, settings, uplink, open_store, stop)
         footprint.write(settings.run_dir, _footprint(settings, started))
         loaded = loading.result() if loading else None
+    inbox: SimpleQueue[Message] = SimpleQueue()
     keeper = LeaseKeeper(
         open_store,
         started.lease,
         settings.renew_margin_seconds,
-        lambda lease: agent.post(lease),
+        inbox.put,
         lambda error: log.error("lease.not_renewed", error=str(error), hint=error.hint),
     )
-    watcher = stack.enter_context(HostWatcher(lambda changes: agent.post(changes)))
+    watcher = stack.enter_context(HostWatcher(inbox.put))
     path = _fast_path(loaded, pinned, choice, stack)
     node = _node(settings, started, choice, loaded)
     writer = KernelWriter(netlink, started.device, path.tables if path else None)
@@ -100,13 +102,14 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
         writer,
         path,
         ForwardingTable(node),
+        inbox,
         lambda: _rewrite(keeper),
     )
     report = Report(agent, settings, choice, pinned, started_at)
     agent.instruments = _publish(settings, agent, report, stack)
     threads = [
         _thread("host", lambda: watcher.run(stop), stop),
-        _thread("leases", lambda: LeaseWatcher(open_store, agent.post).run(stop), stop),
+        _thread("leases", lambda: LeaseWatcher(open_store, inbox.put).run(stop), stop),
         _thread("keeper", lambda: keeper.run(stop), stop),
     ]
     try:

@@ -31,7 +31,8 @@ def choose(wanted: Datapath, uplink: Uplink, features: int | None) -> Choice:
     """Choose for an uplink with these XDP feature bits (None: the kernel does not tell).
 
     The rules were measured (docs/performance.md): from sockets tc wins, because it keeps GSO and GRO; XDP
-    wins where packets are frames already, which is at a NIC; on a veth, attaching it costs more than it gives.
+    wins where packets are frames already, which is at a NIC; on a veth, attaching it costs more than it
+    gives.
     """
     if wanted is Datapath.KERNEL:
         return Choice((), (), ("--datapath=kernel: the kernel's VXLAN forwards everything",))
@@ -66,8 +67,8 @@ def _choose_auto(uplink: Uplink, features: int | None) -> Choice:
     pods = "pods send by tc: it keeps TCP in 64 KiB pieces and leaves checksums to the hardware"
     if uplink.driver == "veth":
         reason = (
-            f"{uplink.name} receives by tc: it is a veth, where merely attaching XDP switches the sender's TSO"
-            " off"
+            f"{uplink.name} receives by tc: it is a veth, where merely attaching XDP switches the"
+            " sender's TSO off"
         )
         return Choice((Program.POD_EGRESS,), (Program.UPLINK_INGRESS,), (pods, reason))
     if features is None or not features & _XDP_BASIC or not features & _XDP_REDIRECT:

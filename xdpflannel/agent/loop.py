@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -16,18 +16,18 @@ from xdpflannel.agent.bringup import Started
 from xdpflannel.agent.fastpath import FastPath
 from xdpflannel.agent.kernel import KernelWriter
 from xdpflannel.agent.look import Look
+from xdpflannel.agent.neighbourhood import LocalPods, NextHops
 from xdpflannel.agent.settings import Settings
 from xdpflannel.errors import LeaseLost, UplinkNotFound, XdpflannelError
 from xdpflannel.host.device import ensure_vxlan_device
 from xdpflannel.host.netlink import Netlink
-from xdpflannel.host.nexthop import probe, resolve_all
-from xdpflannel.host.pods import Sighting, merge_pods, probe_pods, sight_pods, unplaced
+from xdpflannel.host.pods import Sighting
 from xdpflannel.host.watch import HostChange
 from xdpflannel.leases.claim import OwnLease, own_lease_state
 from xdpflannel.leases.store import LeaseDeleted, LeasePut, Skipped
 from xdpflannel.leases.watch import LeaseEvents, LeaseSnapshot, LeaseUpdate, StoreHealth
 from xdpflannel.model.entries import Contents
-from xdpflannel.model.host import NextHop, Pod
+from xdpflannel.model.host import Pod
 from xdpflannel.model.lease import Lease
 from xdpflannel.observe.metrics import Instruments
 from xdpflannel.table.forwarding import ForwardingTable
@@ -42,7 +42,7 @@ Message = LeaseUpdate | Sequence[HostChange] | Lease
 
 
 class Agent:
-    """One node's control loop. Other threads only `post` to it and read its public attributes."""
+    """One node's control loop. Other threads put messages into ``inbox`` and read public attributes."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Agent:
         writer: KernelWriter,
         fastpath: FastPath | None,
         table: ForwardingTable,
+        inbox: queue.SimpleQueue[Message],
         rewrite_lease: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,8 +60,9 @@ class Agent:
         self._netlink = netlink
         self._writer = writer
         self._clock = clock
-        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._hops: dict[IPv4Address, NextHop | None] = {}
+        self._inbox = inbox
+        self._hops = NextHops(netlink, table)
+        self._local = LocalPods(netlink, table, settings.bridge, writer.actual.pods)
         self._reconciled = clock()
         self.rewrite_lease = rewrite_lease
         self.fastpath = fastpath
@@ -68,8 +70,6 @@ class Agent:
         self.instruments: Instruments | None = None
         self.started = started
         self.lease = started.lease
-        self.pods: dict[IPv4Address, Pod] = {}
-        self.sighting = Sighting()
         self.skipped: tuple[Skipped, ...] = ()
         self.store = StoreHealth(up=True, detail="")
         self.resyncs = -1
@@ -81,13 +81,19 @@ class Agent:
         self.drift_repaired = 0
 
     @property
+    def pods(self) -> Mapping[IPv4Address, Pod]:
+        """The local pods."""
+        return self._local.pods
+
+    @property
+    def sighting(self) -> Sighting:
+        """What was last seen behind the bridge."""
+        return self._local.sighting
+
+    @property
     def actual(self) -> Contents:
         """What has been applied so far."""
         return self._writer.actual
-
-    def post(self, message: Message) -> None:
-        """Hand over an update or a change, from any thread."""
-        self._inbox.put(message)
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop. LeaseLost if this node's lease is gone."""
@@ -167,7 +173,7 @@ class Agent:
     def _first_snapshot(self) -> None:
         """Now it is known what does not belong here: what a former life left and no lease wants."""
         began = self._clock()
-        self._resolve_new()
+        self._hops.resolve()
         self._apply(began, everything=True)
         self._writer.remove_strays()
 
@@ -217,9 +223,12 @@ class Agent:
             self._look_at_uplink()
         if look.check_device or look.check_uplink:
             self._look_at_device()
-        self._look_at_hops(look)
+        if look.check_hops:
+            self._hops.forget()
+        self._hops.take_macs(look.macs)
+        self._hops.resolve()
         if look.check_pods:
-            self._look_at_pods()
+            self._local.look()
         if self.fastpath is not None:
             self.unattached = self.fastpath.attach(self.started.uplink, self.sighting.ports)
 
@@ -232,7 +241,7 @@ class Agent:
         if uplink != self.started.uplink:
             log.warning("uplink.changed", interface=uplink.name, address=str(uplink.address), mtu=uplink.mtu)
             self.started = evolve(self.started, uplink=uplink)
-            self._hops.clear()
+            self._hops.forget()
 
     def _look_at_device(self) -> None:
         """Make flannel.N anew if it vanished or no longer fits, and put everything back on it."""
@@ -245,45 +254,6 @@ class Agent:
             self._writer.set_device(device)
         node = self.table.node
         self.table.set_node(evolve(node, uplink=self.started.uplink, device=device))
-
-    def _look_at_hops(self, look: Look) -> None:
-        if look.check_hops:
-            self._hops.clear()
-        for (ifindex, ip), mac in look.macs.items():
-            for vtep_ip, hop in self._hops.items():
-                if hop is not None and (hop.ifindex, hop.gateway) == (ifindex, ip) and hop.mac != mac:
-                    self._set_hop(vtep_ip, evolve(hop, mac=mac))
-        self._resolve_new()
-
-    def _resolve_new(self) -> None:
-        for vtep_ip in [vtep_ip for vtep_ip in self._hops if vtep_ip not in self.table.vteps]:
-            del self._hops[vtep_ip]
-        fresh = [vtep_ip for vtep_ip in self.table.vteps if self._hops.get(vtep_ip) is None]
-        if fresh:
-            found = resolve_all(self._netlink, fresh)
-            for vtep_ip in fresh:
-                self._set_hop(vtep_ip, found.get(vtep_ip))
-        unresolved = [hop for hop in self._hops.values() if hop is not None and hop.mac is None]
-        if unresolved:
-            probe(self._netlink, unresolved)
-
-    def _set_hop(self, vtep_ip: IPv4Address, hop: NextHop | None) -> None:
-        self._hops[vtep_ip] = hop
-        self.table.set_next_hop(vtep_ip, hop)
-
-    def _look_at_pods(self) -> None:
-        subnet = self.table.node.subnet
-        self.sighting = sight_pods(self._netlink, self._settings.bridge, subnet)
-        pods = merge_pods(self.pods, self.sighting)
-        for ip in pods.keys() - self.pods.keys():
-            log.info("pod.learned", ip=str(ip), mac=str(pods[ip].mac), interface=pods[ip].ifname)
-        for ip in self.pods.keys() - pods.keys():
-            log.info("pod.forgotten", ip=str(ip))
-        self.pods = pods
-        self.table.set_pods(pods)
-        lost = unplaced(self.sighting, pods)
-        if lost:
-            probe_pods(self._netlink, self.sighting.bridge_ifindex, lost)
 
     def _reconcile(self, look: Look) -> None:
         """Compare with the kernel itself; keep neighbours warm that the fast path's frames do not touch."""
@@ -298,9 +268,8 @@ class Agent:
                 log.warning("drift.found", steps=[str(step) for step in drift[:10]], count=len(drift))
                 self.drift_repaired += len(drift)
                 self._writer.apply(drift)
-        probe(self._netlink, [hop for hop in self._hops.values() if hop is not None])
-        if self.sighting.bridge_ifindex:
-            probe_pods(self._netlink, self.sighting.bridge_ifindex, self.pods)
+        self._hops.confirm()
+        self._local.confirm()
 
     def _apply(self, began: float, *, everything: bool) -> None:
         plan = self.table.plan(self._writer.actual, everything=everything or self.failed_steps > 0)

@@ -132,7 +132,7 @@ class Report:
                 leases=len(agent.table.leases),
                 routes=len(actual.peers),
                 pods=len(actual.pods) if fastpath else len(agent.pods),
-                skipped=len(agent.skipped) + len(agent.table.skipped),
+                skipped=len(self.leases().skipped),
             ),
             checks=checks,
             ready=all(check.ok for check in checks),

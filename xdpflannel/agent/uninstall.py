@@ -24,6 +24,8 @@ def uninstall(instance: str, dry_run: bool = False, run_dir: Path | None = None)
     bpffs = Path(record.bpffs) if record else pins.BPFFS
     if dry_run:
         return _planned(instance, bpffs, record)
+    if record is None and not folder.exists() and not pins.every_abi(instance, bpffs):
+        return []
     held = footprint.lock(folder)
     removed: list[str] = []
     clsact = Clsact()

@@ -113,6 +113,12 @@ class Tables:
             abi.decode_prefix(key): abi.decode_route(value) for key, value in self._maps["routes4"].items()
         }
 
+    def route(self, network: IPv4Network) -> RouteEntry | None:
+        """Return what the programs find for the first address of a subnet, None if nothing."""
+        key = abi.encode_prefix(IPv4Network(network.network_address))
+        raw = self._maps["routes4"].lookup(key)
+        return abi.decode_route(raw) if raw is not None else None
+
     def put_route(self, network: IPv4Network, entry: RouteEntry) -> None:
         """Create or replace a remote subnet."""
         self._maps["routes4"].update(abi.encode_prefix(network), abi.encode_route(entry))

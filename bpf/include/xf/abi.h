@@ -15,6 +15,7 @@
 #define XF_HEADER_IPV4 64 /* the same with 20 bytes of IPv4 */
 #define XF_VERDICTS 64
 #define XF_PROGRAMS 8
+#define XF_COUNTERS 512 /* one for each verdict of each program */
 
 /* Who counted: first index of `counters`. */
 enum xf_program {

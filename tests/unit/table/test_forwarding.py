@@ -1,6 +1,6 @@
 """The forwarding table against the simplest model there is: work everything out again from scratch."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 from attrs import evolve
@@ -35,9 +35,10 @@ DEVICE = VxlanDevice("flannel.1", 3, mac(2), 1450, 1, 8472)
 NODE = Node(UPLINK, DEVICE, OWN, (32768, 60999))
 PEER = IPv4Network("10.244.2.0/24")
 PEER_IP = IPv4Address("192.0.2.2")
+PEER_MAC = mac(22)
 
 
-def lease(subnet=PEER, public_ip=PEER_IP, vtep=mac(22), backend="vxlan", subnet6=None):
+def lease(subnet=PEER, public_ip=PEER_IP, vtep=PEER_MAC, backend="vxlan", subnet6=None):
     attributes = LeaseAttributes(public_ip, None, backend, Vtep(vtep, 1) if vtep else None)
     return Lease(SubnetKey(subnet, subnet6), attributes)
 
@@ -53,29 +54,18 @@ def empty():
 
 def applied(actual, plan):
     """What a kernel would hold after a plan."""
-    config, routes, pods = actual.config, dict(actual.routes), dict(actual.pods)
-    vteps, peers = dict(actual.vteps), dict(actual.peers)
+    config = actual.config
+    tables = {"Route": {**actual.routes}, "Pod": {**actual.pods}, "Vtep": {**actual.vteps}}
+    tables["Peer"] = {**actual.peers}
     for step in plan:
         match step:
             case SetConfig(entry):
                 config = entry
-            case PutRoute(key, entry):
-                routes[key] = entry
-            case DeleteRoute(key):
-                del routes[key]
-            case PutPod(key, entry):
-                pods[key] = entry
-            case DeletePod(key):
-                del pods[key]
-            case PutVtep(key, count):
-                vteps[key] = count
-            case DeleteVtep(key):
-                del vteps[key]
-            case SetPeer(key, entry):
-                peers[key] = entry
-            case DeletePeer(key):
-                del peers[key]
-    return Contents(config, routes, pods, vteps, peers)
+            case PutRoute(key, entry) | PutPod(key, entry) | PutVtep(key, entry) | SetPeer(key, entry, _):
+                tables[type(step).__name__[3:]][key] = entry
+            case DeleteRoute(key) | DeletePod(key) | DeleteVtep(key) | DeletePeer(key, _):
+                del tables[type(step).__name__[6:]][key]
+    return Contents(config, tables["Route"], tables["Pod"], tables["Vtep"], tables["Peer"])
 
 
 def test_a_lease_and_its_next_hop_make_a_route():
@@ -133,8 +123,6 @@ def test_what_cannot_be_a_peer_is_skipped_with_a_reason(other, reason):
 
 
 def test_of_two_leases_for_one_subnet_the_newer_counts_and_the_older_returns():
-    from ipaddress import IPv6Network
-
     table = ForwardingTable(NODE)
     table.put_lease(lease())
     newer = lease(subnet6=IPv6Network("fd00::/64"), vtep=mac(23))

@@ -9,6 +9,7 @@
 #include "include/xf/encap.h"
 #include "include/xf/inner.h"
 #include "maps.h"
+#include "proof.h"
 
 /* Where a frame that may be taken goes: over a route, or (route NULL) to a pod of this node. */
 struct xf_way {
@@ -70,8 +71,10 @@ xf_inline enum xf_verdict xf_egress(const struct xf_config *config, void *data, 
 	verdict = xf_ip4_check(ip, length - sizeof(*eth));
 	if (verdict != XF_GO_ON)
 		return verdict;
-	if (way->route)
-		return xf_remote_check(eth, ip, end, source, way->route, gso_size);
+	if (way->route) {
+		verdict = xf_remote_check(eth, ip, end, source, way->route, gso_size);
+		return verdict == XF_GO_ON ? xf_flow_admit(config, ip, end) : verdict;
+	}
 
 	/*
 	 * Between pods of one bridge. What is addressed to the bridge instead is the node's to route; what a
@@ -79,7 +82,8 @@ xf_inline enum xf_verdict xf_egress(const struct xf_config *config, void *data, 
 	 */
 	if (!way->pod || way->pod->ifindex == ifindex || !xf_mac_equal(eth->dst, way->pod->mac))
 		return XF_HOST_BOUND;
-	return xf_size_check(ip, end, gso_size, way->pod->mtu);
+	verdict = xf_size_check(ip, end, gso_size, way->pod->mtu);
+	return verdict == XF_GO_ON ? xf_flow_admit(config, ip, end) : verdict;
 }
 
 #endif

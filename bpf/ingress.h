@@ -9,6 +9,7 @@
 #include "include/xf/decap.h"
 #include "include/xf/inner.h"
 #include "maps.h"
+#include "proof.h"
 
 /* An outer header, as ours or the kernel's sender writes it, that is addressed to this node's VTEP. */
 xf_inline enum xf_verdict xf_outer_check(const struct xf_config *config, const struct xf_outer4 *outer,
@@ -125,7 +126,8 @@ xf_inline enum xf_verdict xf_ingress(const struct xf_config *config, void *data,
 	if (verdict != XF_GO_ON)
 		return verdict;
 	*pod = xf_pod_at(ip->target);
-	return xf_delivery_check(outer, ip, end, *pod, gso_size);
+	verdict = xf_delivery_check(outer, ip, end, *pod, gso_size);
+	return verdict == XF_GO_ON ? xf_flow_admit(config, ip, end) : verdict;
 }
 
 #endif

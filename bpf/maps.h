@@ -18,6 +18,10 @@ _Static_assert(XF_COUNTERS == XF_PROGRAMS * XF_VERDICTS, "a counter for each ver
 #define XF_MAX_PODS 4096
 #endif
 
+#ifndef XF_MAX_FLOWS
+#define XF_MAX_FLOWS 65536
+#endif
+
 #ifdef XF_BCC
 #include "maps/bcc.h"
 #else

@@ -17,10 +17,9 @@ xf_inline _Bool xf_tc_tagged(struct __sk_buff *ctx)
  */
 xf_inline void xf_tc_linear(struct __sk_buff *ctx, __u32 bytes)
 {
-	if ((void *)(long)ctx->data + bytes <= (void *)(long)ctx->data_end)
+	if ((void *)(long)ctx->data + bytes <= (void *)(long)ctx->data_end || ctx->gso_size)
 		return;
-	if (ctx->len >= bytes && !ctx->gso_size)
-		bpf_skb_pull_data(ctx, bytes);
+	bpf_skb_pull_data(ctx, ctx->len < bytes ? ctx->len : bytes);
 }
 
 xf_inline int xf_tc_end(enum xf_program program, enum xf_verdict verdict, __u32 bytes)

@@ -41,7 +41,7 @@ XF_PROGRAM("tc") int xf_uplink_ingress(struct __sk_buff *ctx)
 	if (config && xf_tc_tagged(ctx)) {
 		verdict = XF_NOT_IP;
 	} else if (config) {
-		xf_tc_linear(ctx, sizeof(struct xf_outer4) + sizeof(struct xf_ip4));
+		xf_tc_linear(ctx, sizeof(struct xf_outer4) + sizeof(struct xf_ip4) + sizeof(struct xf_tcp));
 		verdict = xf_ingress(config, (void *)(long)ctx->data, (void *)(long)ctx->data_end, bytes,
 				     ctx->gso_size, &pod);
 	}

@@ -10,6 +10,7 @@
 char _license[] SEC("license") = "GPL";
 #endif
 
+#include "flow_exit.c"
 #include "pod_egress.c"
 #include "uplink_ingress.c"
 #include "xdp_pod.c"

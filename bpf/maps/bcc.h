@@ -12,6 +12,8 @@ BPF_TABLE_PINNED("hash", __be32, struct xf_pod, pods4, XF_MAX_PODS, XF_PINS "/po
 BPF_TABLE_PINNED("hash", __be32, struct xf_vtep, vteps4, XF_MAX_ROUTES, XF_PINS "/vteps4", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("percpu_array", __u32, struct xf_counter, counters, XF_COUNTERS, XF_PINS "/counters");
 
+BPF_TABLE_PINNED("lru_hash", struct xf_flow_key, struct xf_flow, flows4, XF_MAX_FLOWS, XF_PINS "/flows4");
+
 xf_inline const struct xf_config *xf_config_entry(void)
 {
 	__u32 zero = 0;
@@ -37,4 +39,14 @@ xf_inline const struct xf_vtep *xf_vtep_at(__be32 address)
 xf_inline struct xf_counter *xf_counter_entry(__u32 index)
 {
 	return counters.lookup(&index);
+}
+
+xf_inline struct xf_flow *xf_flow_entry(struct xf_flow_key *key)
+{
+	return flows4.lookup(key);
+}
+
+xf_inline void xf_flow_set(struct xf_flow_key *key, struct xf_flow *flow)
+{
+	flows4.update(key, flow);
 }

@@ -38,6 +38,13 @@ struct {
 	__type(value, struct xf_counter);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XF_MAX_FLOWS);
+	__type(key, struct xf_flow_key);
+	__type(value, struct xf_flow);
+} flows4 SEC(".maps");
+
 xf_inline const struct xf_config *xf_config_entry(void)
 {
 	__u32 zero = 0;
@@ -63,4 +70,14 @@ xf_inline const struct xf_vtep *xf_vtep_at(__be32 address)
 xf_inline struct xf_counter *xf_counter_entry(__u32 index)
 {
 	return bpf_map_lookup_elem(&counters, &index);
+}
+
+xf_inline struct xf_flow *xf_flow_entry(struct xf_flow_key *key)
+{
+	return bpf_map_lookup_elem(&flows4, key);
+}
+
+xf_inline void xf_flow_set(struct xf_flow_key *key, struct xf_flow *flow)
+{
+	bpf_map_update_elem(&flows4, key, flow, BPF_ANY);
 }

@@ -15,14 +15,14 @@ import structlog
 from xdpflannel import __version__
 from xdpflannel.agent import bringup, fastpath, footprint
 from xdpflannel.agent.bringup import Started, Stopped
-from xdpflannel.agent.datapath import Choice, choose
+from xdpflannel.agent.datapath import Choice, choose, with_proof
 from xdpflannel.agent.fastpath import FastPath
 from xdpflannel.agent.kernel import KernelWriter
 from xdpflannel.agent.loop import Agent, Message
 from xdpflannel.agent.privileges import require
 from xdpflannel.agent.report import Report
-from xdpflannel.agent.settings import Datapath, Settings
-from xdpflannel.dataplane.loader import LoadReport
+from xdpflannel.agent.settings import Bypass, Datapath, Settings
+from xdpflannel.dataplane.loader import LoadReport, MapSizes
 from xdpflannel.dataplane.pins import Pins, pins
 from xdpflannel.dataplane.probe import KernelFeatures, features
 from xdpflannel.errors import EXIT_OK, LeaseError, StoreError, XdpflannelError
@@ -74,6 +74,8 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
     netlink = stack.enter_context(Netlink())
     uplink = bringup.find_uplink(netlink, settings)
     choice = choose(settings.datapath, uplink, netlink.xdp_features(uplink.ifindex))
+    if settings.bypass is Bypass.PROOF:
+        choice = with_proof(choice)
     for reason in choice.reasons:
         log.info("datapath.chosen", reason=reason)
     pinned = pins(settings.instance, settings.bpffs)
@@ -130,7 +132,8 @@ def _loading(settings: Settings, pinned: Pins, choice: Choice) -> Iterator[Futur
         return
 
     def work() -> Loaded:
-        report = fastpath.load(pinned, choice, wanted=settings.loader.value, max_routes=settings.max_routes)
+        sizes = MapSizes(routes=settings.max_routes, flows=settings.max_flows)
+        report = fastpath.load(pinned, choice, wanted=settings.loader.value, sizes=sizes)
         return report, features()
 
     pinned.create()  # a missing bpffs is told before anything is made
@@ -162,6 +165,7 @@ def _node(settings: Settings, started: Started, choice: Choice, loaded: Loaded |
         source_ports=sysctl.local_port_range(),
         strict=settings.strict,
         xdp_takes_tcp=choice.xdp_takes_tcp,
+        proof_refresh_ns=settings.proof_refresh * 1_000_000_000 if choice.exit else 0,
         decap_clears_tunnel_gso=loaded is not None and loaded[1].decap_l4,
         fast_path=loaded is not None,
     )

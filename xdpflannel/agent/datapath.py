@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from xdpflannel.agent.settings import Datapath
 from xdpflannel.dataplane.abi import Program
@@ -20,11 +20,21 @@ class Choice:
     uplink: tuple[Program, ...]
     reasons: tuple[str, ...]
     xdp_takes_tcp: bool = False
+    exit: tuple[Program, ...] = ()
+    """Programs where the kernel's path ends: flannel.N and every pod's interface."""
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """All that must be loaded."""
-        return (*self.pod, *self.uplink)
+        return (*self.pod, *self.uplink, *self.exit)
+
+
+def with_proof(choice: Choice) -> Choice:
+    """Add what flow proof needs; nothing where only the kernel forwards."""
+    if not choice.programs:
+        return choice
+    reason = "--bypass=proof: a flow is taken once the kernel was seen to forward it unchanged"
+    return evolve(choice, exit=(Program.FLOW_EXIT,), reasons=(*choice.reasons, reason))
 
 
 def choose(wanted: Datapath, uplink: Uplink, features: int | None) -> Choice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -10,11 +10,11 @@ from xdpflannel.agent.datapath import Choice
 from xdpflannel.dataplane import loader
 from xdpflannel.dataplane.abi import Program
 from xdpflannel.dataplane.attach import Attacher, Attachment, ClsactPort, Hook
-from xdpflannel.dataplane.loader import KINDS, LoadReport
+from xdpflannel.dataplane.loader import KINDS, LoadReport, MapSizes
 from xdpflannel.dataplane.maps import Tables
 from xdpflannel.dataplane.pins import Pins
 from xdpflannel.errors import XdpflannelError
-from xdpflannel.model.host import Uplink
+from xdpflannel.model.host import Uplink, VxlanDevice
 from xdpflannel.model.state import AttachmentState
 
 log = structlog.get_logger()
@@ -35,13 +35,14 @@ class FastPath:
         self.tables = Tables.open(pins.base)
         self.attached: dict[tuple[Program, int], Attachment] = {}
 
-    def attach(self, uplink: Uplink, ports: Iterable[int]) -> int:
-        """Attach to the uplink and to every port, take off what is elsewhere; return what failed.
+    def attach(self, uplink: Uplink, device: VxlanDevice, ports: Collection[int]) -> int:
+        """Attach to the uplink, flannel.N and every port, take off what is elsewhere; return what failed.
 
         A port that refuses a program keeps the kernel's path; the reason is logged once.
         """
         wanted = [(program, uplink.ifindex) for program in self._choice.uplink]
-        wanted += [(program, port) for port in ports for program in self._choice.pod]
+        wanted += [(program, port) for port in ports for program in (*self._choice.pod, *self._choice.exit)]
+        wanted += [(program, device.ifindex) for program in self._choice.exit]
         if not self._adopted:
             self._adopt(wanted)
         for key in [key for key in self.attached if key not in wanted]:
@@ -113,9 +114,9 @@ class FastPath:
         log.info("program.detached", program=key[0].label, ifindex=key[1])
 
 
-def load(pins: Pins, choice: Choice, *, wanted: str, max_routes: int) -> LoadReport:
+def load(pins: Pins, choice: Choice, *, wanted: str, sizes: MapSizes) -> LoadReport:
     """Load what was chosen. ``auto`` falls back to bcc only where there is no prebuilt object."""
-    report = loader.load(pins, loader=wanted, programs=choice.programs, max_routes=max_routes)
+    report = loader.load(pins, loader=wanted, programs=choice.programs, sizes=sizes)
     log.info(
         "programs.loaded",
         loader=report.loader,

@@ -230,7 +230,9 @@ class Agent:
         if look.check_pods:
             self._local.look()
         if self.fastpath is not None:
-            self.unattached = self.fastpath.attach(self.started.uplink, self.sighting.ports)
+            self.unattached = self.fastpath.attach(
+                self.started.uplink, self.started.device, self.sighting.ports
+            )
 
     def _look_at_uplink(self) -> None:
         try:

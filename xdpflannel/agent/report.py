@@ -45,7 +45,7 @@ class Report:
         fastpath = self._agent.fastpath
         if fastpath is None:
             return {}
-        used = set(self._choice.programs)
+        used = set(self._choice.programs) - set(self._choice.exit)  # exit hooks count nothing
         counters = fastpath.tables.counters()
         return {
             (program.label, verdict): counter
@@ -84,7 +84,7 @@ class Report:
         uplink, device = agent.started.uplink, agent.started.device
         fastpath = agent.fastpath
         checks = self.checks()
-        names = {uplink.ifindex: uplink.name}
+        names = {uplink.ifindex: uplink.name, device.ifindex: device.name}
         names |= {ifindex: port.name for ifindex, port in agent.sighting.ports.items()}
         actual = agent.actual
         return AgentState(

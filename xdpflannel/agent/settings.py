@@ -115,12 +115,16 @@ class Settings:
     bpffs: Path = Path("/sys/fs/bpf")
     role: Role = field(default=Role.FULL, converter=Role)
     datapath: Datapath = field(default=Datapath.AUTO, converter=Datapath)
-    bypass: Bypass = field(default=Bypass.STATELESS, converter=Bypass)
+    bypass: Bypass = field(default=Bypass.PROOF, converter=Bypass)
     loader: LoaderChoice = field(default=LoaderChoice.AUTO, converter=LoaderChoice)
     strict: bool = False
     bridge: str = field(default="cni0")
     max_routes: int = field(default=65536, validator=_within(16, 1 << 22))
     """Room for remote subnets in map routes4."""
+    max_flows: int = field(default=65536, validator=_within(64, 1 << 24))
+    """Room for flows in map flows4; when it is full, the least recently used one makes room."""
+    proof_refresh: int = field(default=10, validator=_within(1, 3600, " seconds"))
+    """How long the proof of a flow holds, in seconds."""
     metrics_ip: str = field(default="0.0.0.0")  # noqa: S104 - scraped from other hosts, like healthz
     metrics_port: int = field(default=9101, validator=_within(0, 65535))
     """0 = off."""
@@ -206,15 +210,6 @@ class Settings:
             raise Unsupported(
                 "--role=accelerate is not there yet: this version must own leases and flannel.N itself",
                 hint="use --role=full in place of flanneld on this node",
-            )
-
-    @bypass.validator
-    def _only_stateless(self, _: object, bypass: Bypass) -> None:
-        if bypass is Bypass.PROOF:
-            raise Unsupported(
-                "--bypass=proof is not there yet: this version knows only --bypass=stateless",
-                hint="stateless means that overlay traffic never meets kube-proxy's NAT, NetworkPolicy or any"
-                " other firewall rule of the node: use it only where pod traffic needs none of them",
             )
 
 

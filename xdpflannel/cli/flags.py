@@ -101,7 +101,8 @@ OPTIONS: tuple[Decorator, ...] = (
     _flag(
         "bypass",
         PATH,
-        "stateless: overlay traffic never meets this node's NAT and firewall. proof: not there yet.",
+        "proof: take a flow once the kernel was seen to forward it unchanged, so no NAT rule or policy is"
+        " bypassed. stateless: take all at once; this node's NAT and firewall see no overlay traffic.",
         type=_choice(Bypass),
     ),
     _flag(
@@ -112,6 +113,10 @@ OPTIONS: tuple[Decorator, ...] = (
     ),
     _flag("strict", PATH, "Drop frames of strangers instead of leaving them to the kernel.", boolean=True),
     _flag("bridge", PATH, "The CNI bridge that pods are ports of.", metavar="NAME"),
+    _flag("proof-refresh", PATH, "So often a flow is proven again.", type=int, metavar="SECONDS"),
+    _flag(
+        "max-flows", PATH, "Room for so many flows; a full table forgets the oldest.", type=int, metavar="N"
+    ),
     _flag("max-routes", PATH, "Room for so many remote subnets.", type=int, metavar="N"),
     _flag("metrics-ip", LOOK, "Where /metrics answers.", metavar="IP"),
     _flag("metrics-port", LOOK, "Its port; 0 = off.", type=int, metavar="PORT"),

@@ -11,7 +11,7 @@ import struct
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
 
-from xdpflannel.model.entries import ConfigEntry, Counter, PodEntry, RouteEntry
+from xdpflannel.model.entries import ConfigEntry, Counter, FlowEntry, FlowKey, PodEntry, RouteEntry
 from xdpflannel.model.net import Mac
 
 HEADER_MAX = 88
@@ -23,6 +23,10 @@ CONFIG_READY = 1 << 0
 CONFIG_STRICT = 1 << 1
 CONFIG_XDP_TCP = 1 << 2
 CONFIG_DECAP_L4 = 1 << 3
+CONFIG_PROOF = 1 << 4
+
+FLOW_CLOSING = 1 << 0
+FLOW_REOPENED = 1 << 1
 
 POD_NAPI = 1 << 0
 
@@ -31,6 +35,7 @@ _OUTER_TTL = 64
 _VXLAN_FLAGS = 0x08000000
 _ETHERTYPE_IPV4 = 0x0800
 _PROTOCOL_UDP = 17
+_PROTOCOL_ICMP = 1
 
 
 class Program(IntEnum):
@@ -40,6 +45,7 @@ class Program(IntEnum):
     UPLINK_INGRESS = 1
     XDP_UPLINK = 2
     XDP_POD = 3
+    FLOW_EXIT = 4
 
     @property
     def label(self) -> str:
@@ -51,6 +57,7 @@ class Config(ctypes.Structure):
     """``struct xf_config``."""
 
     _fields_ = (
+        ("refresh_ns", ctypes.c_uint64),
         ("flags", ctypes.c_uint32),
         ("device_ifindex", ctypes.c_uint32),
         ("vni", ctypes.c_uint32),
@@ -101,6 +108,31 @@ class Vtep(ctypes.Structure):
     _fields_ = (("routes", ctypes.c_uint32),)
 
 
+class FlowKeyValue(ctypes.Structure):
+    """``struct xf_flow_key``."""
+
+    _fields_ = (
+        ("source", ctypes.c_uint32),
+        ("target", ctypes.c_uint32),
+        ("source_port", ctypes.c_uint16),
+        ("target_port", ctypes.c_uint16),
+        ("protocol", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    )
+
+
+class Flow(ctypes.Structure):
+    """``struct xf_flow``."""
+
+    _fields_ = (
+        ("confirmed_ns", ctypes.c_uint64),
+        ("seen_ns", ctypes.c_uint64),
+        ("flags", ctypes.c_uint32),
+        ("dscp", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    )
+
+
 class CounterValue(ctypes.Structure):
     """``struct xf_counter``."""
 
@@ -134,8 +166,10 @@ def encode_config(entry: ConfigEntry) -> bytes:
     flags |= CONFIG_STRICT if entry.strict else 0
     flags |= CONFIG_XDP_TCP if entry.xdp_takes_tcp else 0
     flags |= CONFIG_DECAP_L4 if entry.decap_clears_tunnel_gso else 0
+    flags |= CONFIG_PROOF if entry.proof_refresh_ns else 0
     return bytes(
         Config(
+            refresh_ns=entry.proof_refresh_ns,
             flags=flags,
             device_ifindex=entry.device_ifindex,
             vni=_be32(entry.vni << 8),
@@ -165,6 +199,7 @@ def decode_config(raw: bytes) -> ConfigEntry | None:
         strict=bool(value.flags & CONFIG_STRICT),
         xdp_takes_tcp=bool(value.flags & CONFIG_XDP_TCP),
         decap_clears_tunnel_gso=bool(value.flags & CONFIG_DECAP_L4),
+        proof_refresh_ns=value.refresh_ns if value.flags & CONFIG_PROOF else 0,
     )
 
 
@@ -265,6 +300,26 @@ def encode_vtep(routes: int) -> bytes:
 def decode_vtep(raw: bytes) -> int:
     """Read a value of ``vteps4`` back."""
     return int(Vtep.from_buffer_copy(raw).routes)
+
+
+def decode_flow_key(raw: bytes) -> FlowKey:
+    """Read a key of ``flows4`` back."""
+    value = FlowKeyValue.from_buffer_copy(raw)
+    # struct icmphdr: the type is one byte, an identifier two.
+    target = value.target_port if value.protocol == _PROTOCOL_ICMP else _be16(value.target_port)
+    return FlowKey(
+        IPv4Address(raw[0:4]), IPv4Address(raw[4:8]), _be16(value.source_port), target, value.protocol
+    )
+
+
+def decode_flow(raw: bytes) -> FlowEntry:
+    """Read a value of ``flows4`` back."""
+    value = Flow.from_buffer_copy(raw)
+    return FlowEntry(
+        confirmed_at=value.confirmed_ns / 1e9 if value.confirmed_ns else None,
+        seen_at=value.seen_ns / 1e9,
+        closing=bool(value.flags & FLOW_CLOSING),
+    )
 
 
 def decode_counter(per_cpu: list[bytes]) -> Counter:

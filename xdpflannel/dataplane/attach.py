@@ -18,6 +18,10 @@ from xdpflannel.dataplane.objects import Link, Program
 from xdpflannel.dataplane.pins import Pins
 
 
+EGRESS = frozenset({ProgramName.FLOW_EXIT})
+"""Programs that are attached where an interface sends; all others where it receives."""
+
+
 class Hook(StrEnum):
     """Where and how a program is attached."""
 
@@ -41,6 +45,11 @@ class Attachment:
     hook: Hook
 
     @property
+    def egress(self) -> bool:
+        """True for a program that sees what an interface sends."""
+        return self.program in EGRESS
+
+    @property
     def pin_name(self) -> str:
         """Name of the pinned link."""
         return f"{self.program.label}-{self.hook}-{self.ifindex}"
@@ -49,10 +58,10 @@ class Attachment:
 class ClsactPort(Protocol):
     """How clsact filters are set; `host` does it by netlink."""
 
-    def set_clsact(self, ifindex: int, program_fd: int, name: str) -> None:
-        """Create the qdisc if it is missing, and create or replace our ingress filter."""
+    def set_clsact(self, ifindex: int, program_fd: int, name: str, *, egress: bool = False) -> None:
+        """Create the qdisc if it is missing, and create or replace our filter of that direction."""
 
-    def delete_clsact(self, ifindex: int) -> None:
+    def delete_clsact(self, ifindex: int, *, egress: bool = False) -> None:
         """Remove our filter, and the qdisc if nothing else is on it; a missing interface is fine."""
 
     def list_clsact(self) -> list[tuple[int, str]]:
@@ -70,7 +79,8 @@ class Attacher:
         """Make it so with the pinned program; return False if nothing had to change."""
         with open_program(self._pins, wanted.program) as program:
             if wanted.hook is Hook.CLSACT:
-                self._clsact.set_clsact(wanted.ifindex, program.fd, f"xf_{wanted.program.label}")
+                name = f"xf_{wanted.program.label}"
+                self._clsact.set_clsact(wanted.ifindex, program.fd, name, egress=wanted.egress)
                 return True
             path = self._pins.links / wanted.pin_name
             if path.exists():
@@ -93,7 +103,9 @@ class Attacher:
         return None
 
     def _create(self, path: Path, program: Program, wanted: Attachment) -> None:
-        kind = Link.XDP if wanted.hook.is_xdp else Link.TCX_INGRESS
+        kind = Link.TCX_EGRESS if wanted.egress else Link.TCX_INGRESS
+        if wanted.hook.is_xdp:
+            kind = Link.XDP
         flags = {Hook.XDP_NATIVE: Link.XDP_NATIVE, Hook.XDP_GENERIC: Link.XDP_GENERIC}.get(wanted.hook, 0)
         with Link.create(program, wanted.ifindex, kind, flags) as link:
             link.pin(path)
@@ -101,7 +113,7 @@ class Attacher:
     def detach(self, gone: Attachment) -> None:
         """Take a program off; one that is off already is fine."""
         if gone.hook is Hook.CLSACT:
-            self._clsact.delete_clsact(gone.ifindex)
+            self._clsact.delete_clsact(gone.ifindex, egress=gone.egress)
             return
         (self._pins.links / gone.pin_name).unlink(missing_ok=True)
 

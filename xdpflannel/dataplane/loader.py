@@ -32,7 +32,21 @@ KINDS = {
     ProgramName.UPLINK_INGRESS: "tc",
     ProgramName.XDP_UPLINK: "xdp",
     ProgramName.XDP_POD: "xdp",
+    ProgramName.FLOW_EXIT: "tc",
 }
+
+
+@frozen
+class MapSizes:
+    """How many entries the maps get that are made now; maps that are adopted keep theirs."""
+
+    routes: int = 65536
+    flows: int = 65536
+
+    @property
+    def cflags(self) -> list[str]:
+        """The same for a compiler."""
+        return [f"-DXF_MAX_ROUTES={self.routes}", f"-DXF_MAX_FLOWS={self.flows}"]
 
 
 @frozen
@@ -56,7 +70,7 @@ def load(
     *,
     loader: str = "auto",
     programs: Iterable[ProgramName] = ProgramName,
-    max_routes: int = 65536,
+    sizes: MapSizes | None = None,
 ) -> LoadReport:
     """Load ``programs`` and pin them, adopting maps that are pinned already.
 
@@ -73,9 +87,9 @@ def load(
     for path in fresh.values():
         path.unlink(missing_ok=True)
     if chosen == "libbpf":
-        _load_object(pins, fresh, max_routes)
+        _load_object(pins, fresh, sizes or MapSizes())
     else:
-        _load_by_bcc(pins, fresh, max_routes)
+        _load_by_bcc(pins, fresh, sizes or MapSizes())
     for name, path in fresh.items():
         path.rename(pins.programs / name.label)
     return LoadReport(chosen, time.monotonic() - started, names)
@@ -86,7 +100,7 @@ def open_program(pins: Pins, name: ProgramName) -> Program:
     return Program.from_pin(pins.programs / name.label)
 
 
-def _load_object(pins: Pins, fresh: dict[ProgramName, Path], max_routes: int) -> None:
+def _load_object(pins: Pins, fresh: dict[ProgramName, Path], sizes: MapSizes) -> None:
     path = source.prebuilt_object()
     if path is None:
         raise Unsupported(
@@ -101,7 +115,7 @@ def _load_object(pins: Pins, fresh: dict[ProgramName, Path], max_routes: int) ->
         if not handle:
             restore()
             raise DataplaneError(f"{path} is not a BPF object: {' '.join(log)[-200:]}")
-        _prepare_maps(handle, pins, max_routes)
+        _prepare_maps(handle, pins, sizes)
         chosen = _choose_programs(handle, fresh)
         result = lib.bpf_object__load(handle)
         restore()
@@ -125,15 +139,16 @@ def _walk(handle: int, kind: str) -> Iterable[tuple[int, str]]:
         pointer = following(handle, pointer)
 
 
-def _prepare_maps(handle: int, pins: Pins, max_routes: int) -> None:
+def _prepare_maps(handle: int, pins: Pins, sizes: MapSizes) -> None:
     lib = libbpf.library()
     for pointer, name in _walk(handle, "map"):
         pinned = pins.maps / name
         if pinned.exists():
             with Map.from_pin(pinned) as existing:
                 libbpf.check(lib.bpf_map__reuse_fd(pointer, existing.fd), f"adopting {pinned}")
-        elif name in MAPS and MAPS[name].by_routes:
-            libbpf.check(lib.bpf_map__set_max_entries(pointer, max_routes), f"sizing map {name}")
+        elif name in MAPS and MAPS[name].by:
+            entries = getattr(sizes, MAPS[name].by)
+            libbpf.check(lib.bpf_map__set_max_entries(pointer, entries), f"sizing map {name}")
 
 
 def _choose_programs(handle: int, fresh: dict[ProgramName, Path]) -> dict[int, Path]:
@@ -157,11 +172,11 @@ def _pin(fd: int, target: Path) -> None:
     Handle(fd).pin(target)  # the descriptor stays libbpf's own
 
 
-def _load_by_bcc(pins: Pins, fresh: dict[ProgramName, Path], max_routes: int) -> None:
+def _load_by_bcc(pins: Pins, fresh: dict[ProgramName, Path], sizes: MapSizes) -> None:
     job = json.dumps(
         {
             "text": source.flattened(),
-            "cflags": ["-DXF_BCC", f"-DXF_MAX_ROUTES={max_routes}", f'-DXF_PINS="{pins.maps}"'],
+            "cflags": ["-DXF_BCC", *sizes.cflags, f'-DXF_PINS="{pins.maps}"'],
             "headers": str(source.folder() / "kernel"),
             "programs": [
                 {"function": f"xf_{name.label}", "kind": KINDS[name], "pin": str(path)}

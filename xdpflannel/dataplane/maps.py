@@ -13,28 +13,29 @@ from attrs import frozen
 from xdpflannel.dataplane import abi
 from xdpflannel.dataplane.objects import Map
 from xdpflannel.errors import PinMismatch
-from xdpflannel.model.entries import ConfigEntry, Counter, PodEntry, RouteEntry
+from xdpflannel.model.entries import ConfigEntry, Counter, FlowEntry, FlowKey, PodEntry, RouteEntry
 from xdpflannel.model.verdict import Verdict
 
-_ARRAY, _HASH, _PERCPU_ARRAY, _LPM_TRIE = 2, 1, 6, 11
+_ARRAY, _HASH, _PERCPU_ARRAY, _LRU_HASH, _LPM_TRIE = 2, 1, 6, 9, 11
 _ZERO = struct.pack("=I", 0)
 
 
 @frozen
 class MapShape:
-    """What a map of ours must look like; ``by_routes``: sized by --max-routes."""
+    """What a map of ours must look like; ``by``: which of the sizes given at load it has, "" if none."""
 
     type: int
     key_size: int
     value_size: int
-    by_routes: bool = False
+    by: str = ""
 
 
 MAPS = {
-    "config": MapShape(_ARRAY, 4, 48),
-    "routes4": MapShape(_LPM_TRIE, 8, 112, by_routes=True),
+    "config": MapShape(_ARRAY, 4, 56),
+    "routes4": MapShape(_LPM_TRIE, 8, 112, by="routes"),
     "pods4": MapShape(_HASH, 4, 28),
-    "vteps4": MapShape(_HASH, 4, 4, by_routes=True),
+    "vteps4": MapShape(_HASH, 4, 4, by="routes"),
+    "flows4": MapShape(_LRU_HASH, 16, 24, by="flows"),
     "counters": MapShape(_PERCPU_ARRAY, 4, 16),
 }
 
@@ -97,7 +98,7 @@ class Tables:
 
     def config(self) -> ConfigEntry | None:
         """Return the configuration; None while the agent has not written it."""
-        return abi.decode_config(self._maps["config"].lookup(_ZERO) or bytes(48))
+        return abi.decode_config(self._maps["config"].lookup(_ZERO) or bytes(56))
 
     def set_config(self, entry: ConfigEntry) -> None:
         """Write the configuration: from here on the programs take packets."""
@@ -105,7 +106,7 @@ class Tables:
 
     def clear_config(self) -> None:
         """Take readiness back: every program passes every packet to the kernel."""
-        self._maps["config"].update(_ZERO, bytes(48))
+        self._maps["config"].update(_ZERO, bytes(56))
 
     def routes(self) -> dict[IPv4Network, RouteEntry]:
         """Return all remote subnets."""
@@ -150,6 +151,12 @@ class Tables:
     def delete_vtep(self, ip: IPv4Address) -> bool:
         """Remove a node; False if it was not there."""
         return self._maps["vteps4"].delete(ip.packed)
+
+    def flows(self) -> dict[FlowKey, FlowEntry]:
+        """Return all flows that have been seen and not evicted."""
+        return {
+            abi.decode_flow_key(key): abi.decode_flow(value) for key, value in self._maps["flows4"].items()
+        }
 
     def counters(self) -> dict[tuple[abi.Program, Verdict], Counter]:
         """Return every counter of every program, zero ones too."""

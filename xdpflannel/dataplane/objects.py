@@ -216,6 +216,7 @@ class Link(Handle):
     """An attachment that belongs to whoever holds it (or its pin)."""
 
     TCX_INGRESS = 46
+    TCX_EGRESS = 47
     XDP = 37
     XDP_GENERIC = 1 << 1
     XDP_NATIVE = 1 << 2

@@ -41,7 +41,7 @@ _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 
 
 class Clsact:
-    """Sets, removes and lists ingress filters in one network namespace."""
+    """Sets, removes and lists our filters in one network namespace."""
 
     def __init__(self, netns: str | None = None) -> None:
         self._transport = Transport(NETLINK_ROUTE, netns)
@@ -50,12 +50,12 @@ class Clsact:
         """Give the socket back."""
         self._transport.close()
 
-    def set_clsact(self, ifindex: int, program_fd: int, name: str) -> None:
-        """Create the qdisc if it is missing, and create or replace our ingress filter."""
+    def set_clsact(self, ifindex: int, program_fd: int, name: str, *, egress: bool = False) -> None:
+        """Create the qdisc if it is missing, and create or replace our filter of that direction."""
         qdisc = _TCMSG.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0) + _text(_TCA_KIND, "clsact")
         options = attribute(_TCA_BPF_FD, struct.pack("=I", program_fd)) + _text(_TCA_BPF_NAME, name)
         options += attribute(_TCA_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
-        body = _TCMSG.pack(0, ifindex, 1, _INGRESS, _INFO) + _text(_TCA_KIND, "bpf")
+        body = _TCMSG.pack(0, ifindex, 1, _EGRESS if egress else _INGRESS, _INFO) + _text(_TCA_KIND, "bpf")
         body += attribute(_TCA_OPTIONS, options)
         try:
             self._make_qdisc(qdisc)
@@ -70,9 +70,9 @@ class Clsact:
             if error.errno != errno.EEXIST:
                 raise
 
-    def delete_clsact(self, ifindex: int) -> None:
+    def delete_clsact(self, ifindex: int, *, egress: bool = False) -> None:
         """Remove our filter, and the qdisc if nothing else is on it; a missing interface is fine."""
-        body = _TCMSG.pack(0, ifindex, 1, _INGRESS, _INFO) + _text(_TCA_KIND, "bpf")
+        body = _TCMSG.pack(0, ifindex, 1, _EGRESS if egress else _INGRESS, _INFO) + _text(_TCA_KIND, "bpf")
         try:
             self._transport.request(Request(_RTM_DELTFILTER, 0, body))
             if not self._filters(ifindex, _INGRESS) and not self._filters(ifindex, _EGRESS):
@@ -90,7 +90,8 @@ class Clsact:
             ifindex = _TCMSG.unpack_from(message, HEADER.size)[1]
             kind = attributes(message, HEADER.size + _TCMSG.size).get(_TCA_KIND, b"")
             if kind.rstrip(b"\0") == b"clsact":
-                found += [(ifindex, name) for name in self._filters(ifindex, _INGRESS) if name]
+                names = self._filters(ifindex, _INGRESS) + self._filters(ifindex, _EGRESS)
+                found += [(ifindex, name) for name in names if name]
         return found
 
     def _filters(self, ifindex: int, parent: int) -> list[str]:

@@ -26,6 +26,8 @@ class ConfigEntry:
     xdp_takes_tcp: bool = False
     decap_clears_tunnel_gso: bool = False
     """The kernel knows BPF_F_ADJ_ROOM_DECAP_L4_UDP."""
+    proof_refresh_ns: int = 0
+    """How long the proof of a flow holds; 0: stateless, every flow is taken at once."""
 
 
 @frozen
@@ -57,6 +59,29 @@ class PodEntry:
     """MAC of the node's end of the pod's veth: the bridge takes frames to it for the node too."""
     mtu: int
     napi: bool = False
+
+
+@frozen
+class FlowKey:
+    """One direction of a flow. ICMP echo has its identifier for a source port, its type for a target port."""
+
+    source: IPv4Address
+    target: IPv4Address
+    source_port: int
+    target_port: int
+    protocol: int
+
+
+@frozen
+class FlowEntry:
+    """What is known of a flow; times in seconds of the clock that stands still in suspend."""
+
+    confirmed_at: float | None
+    """When it was last seen to leave the kernel as it came; None: not yet."""
+    seen_at: float
+    """When a packet of it was last left to the kernel."""
+    closing: bool = False
+    """FIN or RST was seen."""
 
 
 @frozen

@@ -30,6 +30,8 @@ class Node:
     strict: bool = False
     xdp_takes_tcp: bool = False
     decap_clears_tunnel_gso: bool = False
+    proof_refresh_ns: int = 0
+    """How long the proof of a flow holds; 0: stateless."""
     fast_path: bool = True
     """False: only the kernel's own entries are wanted, the maps stay empty."""
 
@@ -157,6 +159,7 @@ class ForwardingTable:
             strict=node.strict,
             xdp_takes_tcp=node.xdp_takes_tcp,
             decap_clears_tunnel_gso=node.decap_clears_tunnel_gso,
+            proof_refresh_ns=node.proof_refresh_ns,
         )
 
     def _derive(self, network: IPv4Network) -> None:

@@ -23,6 +23,7 @@ enum xf_program {
 	XF_UPLINK_INGRESS = 1,
 	XF_XDP_UPLINK = 2,
 	XF_XDP_POD = 3,
+	XF_FLOW_EXIT = 4,
 };
 
 /* xf_config.flags */
@@ -31,11 +32,14 @@ enum xf_program {
 #define XF_CONFIG_XDP_TCP (1U << 2) /* xdp_uplink takes TCP too, instead of leaving it to GRO and tc */
 #define XF_CONFIG_DECAP_L4 (1U << 3) /* the kernel knows BPF_F_ADJ_ROOM_DECAP_L4_UDP */
 
+#define XF_CONFIG_PROOF (1U << 4) /* take a flow only once the kernel was seen to forward it unchanged */
+
 /* xf_pod.flags */
 #define XF_POD_NAPI (1U << 0) /* the pod's end takes frames redirected by XDP */
 
 /* The only entry of `config`. Addresses are 16 bytes; IPv4 is written as ::ffff:a.b.c.d (RFC 4291 2.5.5.2). */
 struct xf_config {
+	__u64 refresh_ns; /* how long a flow's proof holds */
 	__u32 flags;
 	__u32 device_ifindex; /* flannel.N */
 	__be32 vni; /* as on the wire: VNI << 8 */
@@ -80,6 +84,32 @@ struct xf_pod {
 /* A node that holds a lease; key of `vteps4` is its outer address (__be32). */
 struct xf_vtep {
 	__u32 routes; /* how many of its subnets are in routes4 */
+};
+
+/*
+ * Key of `flows4`: one direction of a flow, as its packets carry it. ICMP echo has its identifier for a source
+ * port and its type for a target port.
+ */
+struct xf_flow_key {
+	__be32 source;
+	__be32 target;
+	__be16 source_port;
+	__be16 target_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* xf_flow.flags */
+#define XF_FLOW_CLOSING (1U << 0) /* FIN or RST was seen: the rest is the kernel's */
+#define XF_FLOW_REOPENED (1U << 1) /* the other direction has sent a new SYN: not seen since */
+
+/* What is known of one direction of a flow; being there means that an entry hook has seen it. */
+struct xf_flow {
+	__u64 confirmed_ns; /* when an exit hook last saw it come out unchanged; 0 = not yet */
+	__u64 seen_ns; /* when an entry hook last left it to the kernel */
+	__u32 flags;
+	__u8 dscp; /* as it came in: a rule may change it */
+	__u8 pad[3];
 };
 
 /* Value of `counters`, a per-CPU array indexed by program * XF_VERDICTS + verdict. A GSO aggregate is one packet. */

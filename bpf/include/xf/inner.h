@@ -6,8 +6,6 @@
 #include "csum.h"
 #include "verdict.h"
 
-#define XF_IP_FRAGMENT 0x3fff /* more-fragments flag and offset */
-
 /* A header without options, not a fragment, whose lengths and checksum fit. `room`: bytes from `ip` on. */
 xf_inline enum xf_verdict xf_ip4_check(const struct xf_ip4 *ip, __u32 room)
 {

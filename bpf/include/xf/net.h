@@ -11,6 +11,11 @@
 
 #define XF_ETH_IPV4 0x0800
 
+#define XF_IP_FRAGMENT 0x3fff /* more-fragments flag and offset */
+
+#define XF_ICMP_ECHO_REPLY 0
+#define XF_ICMP_ECHO 8
+
 #define XF_IP_ICMP 1
 #define XF_IP_TCP 6
 #define XF_IP_UDP 17
@@ -39,6 +44,14 @@ struct xf_udp {
 	__be16 target;
 	__be16 length;
 	__u16 check;
+};
+
+struct xf_icmp {
+	__u8 type;
+	__u8 code;
+	__u16 check;
+	__be16 id;
+	__be16 sequence;
 };
 
 struct xf_tcp {

@@ -19,6 +19,8 @@ MIRROR = {
     "xf_route": abi.Route,
     "xf_pod": abi.Pod,
     "xf_vtep": abi.Vtep,
+    "xf_flow_key": abi.FlowKeyValue,
+    "xf_flow": abi.Flow,
     "xf_counter": abi.CounterValue,
 }
 _DEFINE = re.compile(r"^#define (XF_[A-Z0-9_]+) +([^/\n]+?) *(?:/\*.*)?$", re.MULTILINE)
@@ -96,6 +98,7 @@ def test_map_shapes_are_those_of_the_structs():
         "routes4": (abi.Prefix4, abi.Route),
         "pods4": (ctypes.c_uint32, abi.Pod),
         "vteps4": (ctypes.c_uint32, abi.Vtep),
+        "flows4": (abi.FlowKeyValue, abi.Flow),
         "counters": (ctypes.c_uint32, abi.CounterValue),
     }
     sizes = {name: (ctypes.sizeof(key), ctypes.sizeof(value)) for name, (key, value) in key_and_value.items()}
@@ -116,10 +119,14 @@ def test_constants_have_the_same_values():
         "XF_HEADER_IPV4": abi.HEADER_IPV4,
         "XF_VERDICTS": abi.VERDICTS,
         "XF_PROGRAMS": abi.PROGRAMS,
+        "XF_COUNTERS": abi.COUNTERS,
         "XF_CONFIG_READY": abi.CONFIG_READY,
         "XF_CONFIG_STRICT": abi.CONFIG_STRICT,
         "XF_CONFIG_XDP_TCP": abi.CONFIG_XDP_TCP,
         "XF_CONFIG_DECAP_L4": abi.CONFIG_DECAP_L4,
+        "XF_CONFIG_PROOF": abi.CONFIG_PROOF,
+        "XF_FLOW_CLOSING": abi.FLOW_CLOSING,
+        "XF_FLOW_REOPENED": abi.FLOW_REOPENED,
         "XF_POD_NAPI": abi.POD_NAPI,
     }
 

@@ -55,7 +55,7 @@ def test_config_survives(entry):
 
 
 def test_empty_config_is_none():
-    assert abi.decode_config(bytes(48)) is None
+    assert abi.decode_config(bytes(56)) is None
 
 
 @given(routes)

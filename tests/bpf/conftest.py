@@ -98,7 +98,7 @@ def loaded(by: str) -> Iterator[Plane]:
     folder = pins.pins(f"rz-packets-{by}-{os.getpid()}")
     with ExitStack() as stack:
         stack.callback(_gone, folder)
-        report = loader.load(folder, loader=by, max_routes=64)
+        report = loader.load(folder, loader=by, sizes=loader.MapSizes(routes=64))
         assert report.loader == by
         programs = {
             name.label: stack.enter_context(loader.open_program(folder, name)) for name in abi.Program

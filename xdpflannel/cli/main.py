@@ -17,6 +17,7 @@ COMMANDS = {
     "leases": "xdpflannel.cli.status:leases",
     "routes": "xdpflannel.cli.tables:routes",
     "pods": "xdpflannel.cli.tables:pods",
+    "flows": "xdpflannel.cli.flows:flows",
     "counters": "xdpflannel.cli.tables:counters",
     "lab": "xdpflannel.cli.lab:lab",
     "config": "xdpflannel.cli.tools:config",

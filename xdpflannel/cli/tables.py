@@ -26,7 +26,7 @@ def routes(instance: str, output: str) -> int:
 
     NEXT HOP is the MAC that frames are sent to; while it is unresolved the kernel forwards.
     """
-    with _tables(instance) as tables:
+    with open_tables(instance) as tables:
         found = tables.routes()
     rows: list[dict[str, Any]] = [
         {
@@ -68,7 +68,7 @@ def pods(instance: str, output: str) -> int:
 
     XDP says whether the pod's interface can take frames from XDP (it has NAPI on: GRO, or a program).
     """
-    with _tables(instance) as tables:
+    with open_tables(instance) as tables:
         found = tables.pods()
     rows: list[dict[str, Any]] = [
         {
@@ -111,7 +111,7 @@ def counters(instance: str, output: str, every: bool) -> int:
     xdpflannel counters
     xdpflannel counters -o json | jq .fast_path_share
     """  # noqa: D301
-    with _tables(instance) as tables:
+    with open_tables(instance) as tables:
         found = tables.counters()
     rows: list[dict[str, Any]] = [
         {
@@ -151,7 +151,8 @@ def counters(instance: str, output: str, every: bool) -> int:
     return EXIT_OK
 
 
-def _tables(instance: str) -> Tables:
+def open_tables(instance: str) -> Tables:
+    """Open the maps of an instance; DataplaneError if it has none."""
     from xdpflannel.dataplane import pins  # noqa: PLC0415
     from xdpflannel.dataplane.maps import Tables  # noqa: PLC0415
 

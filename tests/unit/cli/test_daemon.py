@@ -72,7 +72,7 @@ def test_without_flags_the_defaults_are_flannelds(settings) -> None:
     assert found.subnet_lease_renew_margin == 60
     assert found.renew_margin_seconds == 3600
     assert (found.healthz_ip, found.healthz_port) == ("0.0.0.0", 0)
-    assert found.bypass is Bypass.STATELESS
+    assert found.bypass is Bypass.PROOF
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_settings_hide_the_password() -> None:
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [(["--role=accelerate"], "--role=full"), (["--bypass=proof"], "NetworkPolicy")],
+    [(["--role=accelerate"], "--role=full")],
 )
 def test_what_is_not_there_yet_exits_4_and_says_what_is(start, args, said) -> None:
     result = start(*args)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from xdpflannel.cli.main import COMMANDS, command
 from xdpflannel.dataplane.abi import Program
 from xdpflannel.errors import DataplaneError
-from xdpflannel.model.entries import Counter, PodEntry, RouteEntry
+from xdpflannel.model.entries import ConfigEntry, Counter, FlowEntry, FlowKey, PodEntry, RouteEntry
 from xdpflannel.model.net import Mac
 from xdpflannel.model.state import (
     AgentState,
@@ -64,6 +64,29 @@ class FakeTables:
     def pods(self):
         return {
             IPv4Address("10.1.1.2"): PodEntry(ifindex=0, mac=MAC, gateway_mac=MAC, port_mac=MAC, mtu=1450)
+        }
+
+    def config(self):
+        return ConfigEntry(
+            device_ifindex=3,
+            uplink_mac=MAC,
+            vtep_mac=MAC,
+            vtep_ip=IPv4Address("192.0.2.1"),
+            vni=1,
+            port=8472,
+            source_ports=(32768, 60999),
+            proof_refresh_ns=10_000_000_000,
+        )
+
+    def flows(self):
+        now = time.monotonic()
+        pair = IPv4Address("10.1.1.2"), IPv4Address("10.1.2.2")
+        return {
+            FlowKey(*pair, 4000, 80, 6): FlowEntry(confirmed_at=now - 1, seen_at=now - 1),
+            FlowKey(*pair, 4001, 80, 6): FlowEntry(confirmed_at=now - 99, seen_at=now - 99),
+            FlowKey(*pair, 4002, 80, 17): FlowEntry(confirmed_at=None, seen_at=now - 2),
+            FlowKey(*pair, 4003, 80, 6): FlowEntry(confirmed_at=None, seen_at=now - 3, closing=True),
+            FlowKey(*pair, 77, 8, 1): FlowEntry(confirmed_at=now - 4, seen_at=now - 4),
         }
 
     def counters(self):
@@ -373,3 +396,16 @@ def test_a_lab_that_is_not_there_is_said(run, args) -> None:
     result = run("lab", args[0], "--name", "cz-absent", *args[1:])
     assert result.exit_code in {1, 4}  # 4: not root
     assert "cz-absent" in result.stderr or "root" in result.stderr
+
+
+def test_flows_say_what_becomes_of_them(run, tables):
+    found = run("flows", "-o", "json")
+    assert found.exit_code == 0
+    states = {row["source_port"]: row["state"] for row in json.loads(found.stdout)["flows"]}
+    assert states == {4000: "proven", 4001: "expired", 4002: "seen", 4003: "closing", 77: "proven"}
+    assert tables.closed
+    text = run("flows").stdout
+    assert "10.1.1.2:4000" in text
+    assert "10.1.2.2 echo 77" in text
+    only = json.loads(run("flows", "--state", "closing", "-o", "json").stdout)["flows"]
+    assert [row["source_port"] for row in only] == [4003]

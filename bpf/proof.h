@@ -38,6 +38,7 @@ xf_inline void xf_flow_turn(struct xf_flow_packet *packet)
 	if (!reverse)
 		return;
 	reverse->confirmed_ns = 0;
+	reverse->trace = 0;
 	reverse->flags = closing ? XF_FLOW_CLOSING : XF_FLOW_REOPENED;
 }
 
@@ -64,13 +65,33 @@ xf_inline enum xf_verdict xf_flow_admit(const struct xf_config *config, const st
 	if (xf_likely(flow && flow->confirmed_ns && flow->dscp == packet.dscp &&
 		      now - flow->confirmed_ns < config->refresh_ns))
 		return XF_GO_ON;
+	/* The first of a batch is the one to watch: GRO may merge the others into it before they come out. */
+	if (flow && !flow->confirmed_ns && flow->trace && flow->seen_ns == now && flow->dscp == packet.dscp)
+		return XF_UNPROVEN;
 
 	seen.seen_ns = now;
+	seen.trace = xf_flow_trace(ip, end);
 	seen.dscp = packet.dscp;
 	if (flow)
 		seen.flags = flow->flags & XF_FLOW_CLOSING;
 	xf_flow_set(&packet.key, &seen);
 	return XF_UNPROVEN;
+}
+
+/* Only where the fast path would bring it: a route, a rule or a neighbour entry may lead it elsewhere. */
+xf_inline _Bool xf_flow_arrived(const struct xf_config *config, const struct xf_eth *eth,
+				const struct xf_ip4 *ip, __u32 ifindex)
+{
+	const struct xf_route *route = xf_route_to(ip->target);
+	const struct xf_outer4 *outer;
+	const struct xf_pod *pod;
+
+	if (route) {
+		outer = (const void *)route->header;
+		return ifindex == config->device_ifindex && xf_mac_equal(eth->dst, outer->inner.dst);
+	}
+	pod = xf_pod_at(ip->target);
+	return pod && ifindex == pod->ifindex && xf_mac_equal(eth->dst, pod->mac);
 }
 
 /*
@@ -82,13 +103,15 @@ xf_inline void xf_flow_confirm(const struct xf_ip4 *ip, const void *end)
 	struct xf_flow_packet packet = {};
 	struct xf_flow *flow, *reverse;
 	struct xf_flow_key key = {};
+	struct xf_flow proven;
 	__u64 now;
 
 	if (!xf_flow_read(ip, end, &packet) || packet.tcp_flags & XF_TCP_TURN)
 		return;
 	now = bpf_ktime_get_coarse_ns();
 	flow = xf_flow_entry(&packet.key);
-	if (!flow || flow->flags || flow->dscp != packet.dscp || now - flow->seen_ns > XF_FLOW_TRANSIT_NS)
+	if (!flow || flow->flags || flow->dscp != packet.dscp || now - flow->seen_ns > XF_FLOW_TRANSIT_NS ||
+	    flow->trace != xf_flow_trace(ip, end))
 		return;
 	if (packet.key.protocol == XF_IP_TCP) {
 		xf_flow_reverse(&packet.key, &key);
@@ -96,7 +119,10 @@ xf_inline void xf_flow_confirm(const struct xf_ip4 *ip, const void *end)
 		if (!reverse || reverse->flags)
 			return;
 	}
-	flow->confirmed_ns = now;
+	/* By its key: if the entry was evicted meanwhile, its memory may already be another flow's. */
+	proven = *flow;
+	proven.confirmed_ns = now;
+	xf_flow_set(&packet.key, &proven);
 }
 
 #endif

@@ -128,9 +128,10 @@ class Flow(ctypes.Structure):
     _fields_ = (
         ("confirmed_ns", ctypes.c_uint64),
         ("seen_ns", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
+        ("trace", ctypes.c_uint32),
+        ("flags", ctypes.c_uint8),
         ("dscp", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 3),
+        ("pad", ctypes.c_uint8 * 2),
     )
 
 

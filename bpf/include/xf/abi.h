@@ -107,9 +107,10 @@ struct xf_flow_key {
 struct xf_flow {
 	__u64 confirmed_ns; /* when an exit hook last saw it come out unchanged; 0 = not yet */
 	__u64 seen_ns; /* when an entry hook last left it to the kernel */
-	__u32 flags;
+	__u32 trace; /* tells the packet that was noted then from others of the same key; 0 = none noted */
+	__u8 flags;
 	__u8 dscp; /* as it came in: a rule may change it */
-	__u8 pad[3];
+	__u8 pad[2];
 };
 
 /* Value of `counters`, a per-CPU array indexed by program * XF_VERDICTS + verdict. A GSO aggregate is one packet. */

@@ -12,6 +12,7 @@
 #define XF_TCP_TURN (XF_TCP_FIN | XF_TCP_SYN | XF_TCP_RST) /* opens or ends a connection */
 
 #define XF_DSCP_MASK 0xfc
+#define XF_TRACE_FACTOR 0x9e3779b1U /* an odd number far from powers of two: mixes words */
 
 /* What an entry or exit hook needs of a packet. */
 struct xf_flow_packet {
@@ -46,6 +47,31 @@ xf_inline _Bool xf_flow_read(const struct xf_ip4 *ip, const void *end, struct xf
 		return 0;
 	packet->tcp_flags = tcp->flags;
 	return 1;
+}
+
+/*
+ * What a router leaves as it is: tells a packet from another one with the same addresses and ports. That other
+ * one may be translated: a socket may talk to a service and, from the same port, to what is behind it. TCP's
+ * numbers also give away rules that shift them (SYNPROXY). No checksum and no length: GRO changes both. Never 0.
+ */
+xf_inline __u32 xf_flow_trace(const struct xf_ip4 *ip, const void *end)
+{
+	const struct xf_tcp *tcp = (const void *)(ip + 1);
+	const __be32 *words = (const void *)(ip + 1);
+	__u32 trace = ip->id;
+
+	if ((const void *)(words + 2) > end)
+		return 1;
+	if (ip->protocol == XF_IP_TCP || ip->protocol == XF_IP_ICMP)
+		trace = trace * XF_TRACE_FACTOR + words[1];
+	if ((const void *)(tcp + 1) > end)
+		return trace | 1;
+	trace = trace * XF_TRACE_FACTOR + words[2];
+	if (ip->protocol != XF_IP_TCP) {
+		trace = trace * XF_TRACE_FACTOR + words[3];
+		trace = trace * XF_TRACE_FACTOR + words[4];
+	}
+	return trace | 1;
 }
 
 /* The other direction; not for ICMP, whose echo and reply differ in type. */

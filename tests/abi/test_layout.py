@@ -116,6 +116,7 @@ def test_constants_have_the_same_values():
         "XF_HEADER_IPV4": abi.HEADER_IPV4,
         "XF_VERDICTS": abi.VERDICTS,
         "XF_PROGRAMS": abi.PROGRAMS,
+        "XF_COUNTERS": abi.COUNTERS,
         "XF_CONFIG_READY": abi.CONFIG_READY,
         "XF_CONFIG_STRICT": abi.CONFIG_STRICT,
         "XF_CONFIG_XDP_TCP": abi.CONFIG_XDP_TCP,

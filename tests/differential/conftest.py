@@ -1,4 +1,4 @@
-"""The nodes that are compared: built once, on one CPU, so that each frame's way has ended when it was sent."""
+"""The nodes that are compared: built once, and on one CPU, where a frame has come out when it was sent."""
 
 import os
 import subprocess

@@ -13,7 +13,6 @@ from differential.headers import (
     ETH,
     IP,
     TUNNEL,
-    UDP,
     Ip,
     find_ip,
     find_tunnel,
@@ -43,8 +42,9 @@ IDENTIFICATION = Intended(
     "IPv4 identification",
     "The identification of packets that the node itself makes: outer headers and ICMP errors. The header's "
     "checksum differs accordingly, and must be right.",
-    "The kernel draws it from counters with a random key, we at random or, for TCP, in the order of the inner "
-    "packets, so that the receiver's GRO can merge them. Any value will do that does not repeat soon (RFC 6864).",
+    "The kernel draws it from counters with a random key, we at random or, for TCP, in the order of the "
+    "inner packets, so that the receiver's GRO can merge them. Any value will do that does not repeat soon "
+    "(RFC 6864).",
 )
 SOURCE_PORT = Intended(
     "UDP source port",
@@ -65,10 +65,10 @@ CHECKSUM_RECEIVED = Intended(
 )
 VERIFIED = Intended(
     "Checksum state",
-    "Whether the pod's stack is told that a checksum has been verified already; of a wrong one only where the "
-    "kernel's path says so too.",
-    "The kernel's path verifies on its way, or trusts what comes from a veth pair; after the fast path it is "
-    "up to the pod's stack, which has to look at the data once in any case.",
+    "Whether a packet socket in the pod is told that the checksum has been verified; of a wrong one only "
+    "where the kernel's path says so too.",
+    "The kernel's path may have verified on its way, or still say so of the outer checksum; after the fast "
+    "path it is up to the pod's stack, which has to look at the data once in any case.",
 )
 AGGREGATES = Intended(
     "Aggregates with XDP on a pod's veth",
@@ -78,18 +78,27 @@ AGGREGATES = Intended(
 )
 INTENDED = (IDENTIFICATION, SOURCE_PORT, CHECKSUM_SENT, CHECKSUM_RECEIVED, VERIFIED, AGGREGATES)
 
+
+@frozen
+class Beside:
+    """A difference that no single packet shows."""
+
+    name: str
+    what: str
+
+
 BESIDES = (
-    (
+    Beside(
         "Counters and captures",
         "What takes the fast path is not seen by tcpdump on `flannel.N` and the bridge, nor counted by them, "
         "nor by iptables, nftables and conntrack; `xdpflannel counters` has it.",
     ),
-    (
+    Beside(
         "Learned addresses",
-        "A bridge learns and renews a pod's port only from frames that cross it. The node knows its pods from "
-        "earlier sights, and asks again for those it lost.",
+        "A bridge learns and renews a pod's port only from frames that cross it. The agent keeps a pod that "
+        "was seen until it is disproved, and asks again for those that the kernel has forgotten.",
     ),
-    (
+    Beside(
         "Strangers under `--strict`",
         "Dropped and counted, where the kernel would deliver them. Without the flag they are the kernel's.",
     ),
@@ -146,23 +155,18 @@ def _made_here(frame: bytes) -> list[Ip]:
 
 def document() -> str:
     """docs/differences.md."""
-    lines = [
-        "# Where a node with the fast path differs from one without",
-        "",
+    head = (
         "The differential tests send every packet into both and compare what comes out: at the pods, on the "
         "wire, and as ICMP errors back at the sender. These differences are intended, and checked to be no "
-        "larger than this; any other one fails. Generated from `tests/differential/intended.py`.",
-        "",
-        "| difference | what may differ | why |",
-        "|---|---|---|",
-    ]
+        "larger than this; any other one fails. Generated from `tests/differential/intended.py`."
+    )
+    lines = ["# Where a node with the fast path differs from one without", "", head, ""]
+    lines += ["| difference | what may differ | why |", "|---|---|---|"]
     lines += [f"| {it.name} | {it.what} | {it.reason} |" for it in INTENDED]
     lines += ["", "Beside the packets themselves:", ""]
-    lines += [f"- **{name}.** {text}" for name, text in BESIDES]
+    lines += [f"- **{it.name}.** {it.what}" for it in BESIDES]
     return "\n".join(lines) + "\n"
 
-
-assert UDP == 8
 
 if __name__ == "__main__":
     DOCUMENT.write_text(document())

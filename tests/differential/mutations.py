@@ -1,4 +1,4 @@
-"""Hypothesis changes valid frames: a few members, bits, bytes or the length, with checksums put right or not."""
+"""Hypothesis changes valid frames: some members, bits, bytes, the length; checksums put right or not."""
 
 from differential.headers import ETH, IP, TUNNEL, folded
 from differential.judge import Sent
@@ -22,7 +22,24 @@ _FROM_WIRE = tuple(
 )
 _IPS = tuple(address.packed for address in {*TARGETS.values(), *SOURCES.values(), world.FAR_PEER_IP})
 _MACS = tuple({mac.packed for mac in MACS.values()} | {world.SIBLING.mac.packed, world.POD.port_mac.packed})
-_WORDS = (0, 1, 8, 20, 28, 50, 0x4000, 0x2000, 0x3FFF, 0x7FFF, 0x8000, 0xFFFF, world.PORT, 0x0800, 0x86DD, 0x0806)
+_WORDS = (
+    0,
+    1,
+    8,
+    20,
+    28,
+    50,
+    0x4000,
+    0x2000,
+    0x3FFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    world.PORT,
+    0x0800,
+    0x86DD,
+    0x0806,
+)
 
 
 def _changed(draw: st.DrawFn, frame: bytearray, starts: tuple[int, ...]) -> None:
@@ -64,7 +81,7 @@ def _lengths_put_right(frame: bytearray) -> None:
 
 def _header_put_right(frame: bytearray, at: int) -> None:
     end = at + max((frame[at] & 15) * 4, IP) if at < len(frame) else at
-    if IP <= end - at and end <= len(frame):
+    if at + IP <= end <= len(frame):
         frame[at + 10 : at + 12] = b"\0\0"
         frame[at + 10 : at + 12] = (folded(bytes(frame[at:end])) ^ 0xFFFF).to_bytes(2)
 

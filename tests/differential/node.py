@@ -1,7 +1,7 @@
 """A node of the overlay, built by hand and in every byte alike, with or without the fast path.
 
-The addresses are those of `packets.world`, so that its cases and frames fit. What the tables there leave open:
-pod0's and the bridge's MTU is 1500, above the overlay's 1450, so that pods can send what is too long for it.
+The addresses are those of `packets.world`, so that its cases and frames fit. What is not said there: pod0's
+and the bridge's MTU is 1500, above the overlay's 1450, so that pods can send what is too long for it.
 
 Nothing may happen on its own, or later than at once: neighbours are permanent, or fail without a question;
 bridges learn nothing; ICMP is not rate limited; lone fragments stay for hours.
@@ -58,18 +58,18 @@ _UNDERLAY = {
     world.STRANGER_IP: world.OTHER_MAC,
     ROUTER_IP: world.ROUTER_MAC,
 }
-_SYSCTL = """
-net.ipv4.ip_forward=1
-net.ipv4.icmp_ratemask=0
-net.ipv4.icmp_ratelimit=0
-net.ipv4.ipfrag_time=36000
-net.ipv4.conf.all.rp_filter=0
-net.ipv4.conf.default.rp_filter=0
-net.ipv4.conf.all.log_martians=0
-net.ipv4.conf.default.log_martians=0
-net.ipv4.conf.all.send_redirects=0
-net.ipv4.conf.default.send_redirects=0
-""".split()
+_TUNNEL = f"id {world.VNI} local {world.OUR_IP} dev up0 dstport {world.PORT} nolearning"
+_SYSCTL = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv4.icmp_ratemask=0",
+    "net.ipv4.icmp_ratelimit=0",
+    "net.ipv4.ipfrag_time=36000",
+    *(
+        f"net.ipv4.conf.{which}.{what}=0"
+        for which in ("all", "default")
+        for what in ("rp_filter", "log_martians", "send_redirects")
+    ),
+)
 _DEVICES = ("cni0", "up0", "flannel.1")
 _NEIGHBOURS = tuple(
     f"net/ipv4/neigh/{device}/{kind}=0" for device in _DEVICES for kind in ("mcast_solicit", "ucast_solicit")
@@ -86,6 +86,7 @@ class Plane:
 
 
 _TC_POD, _TC_UPLINK = (abi.Program.POD_EGRESS, Hook.TCX), (abi.Program.UPLINK_INGRESS, Hook.TCX)
+"""By clsact instead on kernels without tcx."""
 _XDP_POD = (abi.Program.XDP_POD, Hook.XDP_NATIVE)
 _XDP_UPLINK = (abi.Program.XDP_UPLINK, Hook.XDP_NATIVE)
 PLANES = {
@@ -98,7 +99,7 @@ PLANES = {
 class Node:
     """One node with its pods and its wire."""
 
-    def __init__(self, name: str, *, segments: bool = False) -> None:
+    def __init__(self, name: str, *, segments: bool = False, merges: bool = False) -> None:
         self.segments = segments
         """Its pods send no aggregates."""
         self._stack = ExitStack()
@@ -110,7 +111,7 @@ class Node:
             stack.callback(self.namespace.close)
             self._inside = Namespace(f"{name}-pods")
             stack.callback(self._inside.close)
-            wire = Wire(self.namespace, "up0")
+            wire = Wire(self.namespace, "up0", merges=merges)
             stack.callback(wire.close)
             self._build()
             self.ports: dict[str, Port] = {WIRE: wire}
@@ -127,6 +128,10 @@ class Node:
     def sysctl(self, *settings: str) -> None:
         """Set some of the kernel's settings in the node."""
         self.namespace.run("sysctl", "-qw", *settings)
+
+    def forget(self, address: IPv4Address, device: str) -> None:
+        """Remove a neighbour that the kernel was made to ask for."""
+        self.namespace.run("ip", "neigh", "del", str(address), "dev", device)
 
     def exchange(self, port: str, sent: Offloaded) -> dict[str, list[Seen]]:
         """Send a frame into the node and return all that comes out of it, by port, in order."""
@@ -164,8 +169,7 @@ class Node:
             f"link set cni0 mtu {MTU - 1}",
             f"link set cni0 mtu {MTU} up",
             f"addr add {GATEWAY_IP}/24 dev cni0",
-            f"link add flannel.1 address {world.VTEP_MAC} mtu {world.MTU} type vxlan"
-            f" id {world.VNI} local {world.OUR_IP} dev up0 dstport {world.PORT} nolearning",
+            f"link add flannel.1 address {world.VTEP_MAC} mtu {world.MTU} type vxlan {_TUNNEL}",
             f"addr add {DEVICE_IP}/32 dev flannel.1",
             "link set flannel.1 up",
         ]
@@ -173,9 +177,9 @@ class Node:
         stations = []
         pods = [(name, ip, entry) for name, (ip, entry) in _PODS.items()]
         for name, address, pod in (*pods, (PROBE, PROBE_IP, _probe_entry())):
+            end = f"name {name} mtu {_POD_END_MTU} address {pod.mac} netns {self._inside.name}"
             links += [
-                f"link add {name} mtu {pod.mtu} address {pod.port_mac} type veth peer name {name}"
-                f" mtu {_POD_END_MTU} address {pod.mac} netns {self._inside.name}",
+                f"link add {name} mtu {pod.mtu} address {pod.port_mac} type veth peer {end}",
                 f"link set {name} master cni0 up",
                 f"link set dev {name} type bridge_slave learning off",
                 f"neigh add {address} lladdr {pod.mac} dev cni0 nud permanent",
@@ -194,7 +198,9 @@ class Node:
         for name, (_, pod) in _PODS.items():
             self._inside.run("ip", "link", "set", name, "up")
             if self.segments:
-                self._inside.run("ethtool", "-K", name, "gso", "off", "tso", "off", "tx-udp-segmentation", "off")
+                self._inside.run(
+                    "ethtool", "-K", name, "gso", "off", "tso", "off", "tx-udp-segmentation", "off"
+                )
             self._inside.run("ethtool", "-K", name, "gro", "on" if pod.napi else "off")
         self._inside.run("ip", "link", "set", PROBE, "up")
 
@@ -222,8 +228,9 @@ class Node:
         attacher = Attacher(folder, clsact)
         wanted = [(self.namespace.index(name), what) for name in _PODS for what in plane.pods]
         wanted += [(self.namespace.index("up0"), what) for what in plane.uplink]
+        tc = Hook.TCX if probe.features().tcx else Hook.CLSACT
         for ifindex, (program, hook) in wanted:
-            attachment = Attachment(program, ifindex, hook)
+            attachment = Attachment(program, ifindex, tc if hook is Hook.TCX else hook)
             self.namespace.inside(lambda attachment=attachment: attacher.attach(attachment))
 
     def _entries(self, plane: Plane) -> State:

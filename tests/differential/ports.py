@@ -1,5 +1,6 @@
 """Where frames go into a node and come out of it, with everything a receiver can learn about them."""
 
+import os
 import socket
 import struct
 from typing import Protocol
@@ -14,6 +15,7 @@ _AUXDATA = struct.Struct("=IIIHHHH")
 """struct tpacket_auxdata: status, length, snapped, mac, net, VLAN tag, VLAN protocol (linux/if_packet.h)."""
 _CHECKSUM_VERIFIED, _TAGGED = 1 << 7, 1 << 4
 _ROOM = 1 << 17
+_MERGE_NS = 20_000_000
 _KINDS = ("host", "broadcast", "multicast", "otherhost", "outgoing")
 """PACKET_HOST and so on: whom the receiving stack takes the frame to be for."""
 
@@ -48,11 +50,17 @@ class Port(Protocol):
 class Wire:
     """The node's uplink: a TAP, so that native XDP, tc and the stack all take part."""
 
-    def __init__(self, node: Namespace, name: str) -> None:
-        self.tap = Tap(node, name)
+    def __init__(self, node: Namespace, name: str, *, merges: bool = False) -> None:
+        """``merges``: with NAPI, so that GRO runs, and segments wait a while for each other."""
+        self.tap = Tap(node, name, napi=merges)
+        if merges:
+            device = f"/sys/class/net/{name}"
+            wait = f"echo 1 > {device}/napi_defer_hard_irqs; echo {_MERGE_NS} > {device}/gro_flush_timeout"
+            # Only ip-netns shows the namespace's own /sys.
+            Namespace.run_outside("ip", "netns", "exec", node.name, "sh", "-c", wait)
 
     def send(self, frame: Offloaded) -> None:
-        self.tap.send(frame)
+        os.write(self.tap.fd, frame.write())
 
     def pending(self) -> list[Seen]:
         return [

@@ -195,9 +195,7 @@ def cut() -> Rows:
                     shorter = outbound(payload, WAYS[way][0])
                     shorter = IP(bytes(shorter)[: size - 14])
                     shorter.len, shorter.chksum = size - 14, None
-                    yield _row(
-                        f"short-{way}-{payload.name}-{size}", framed(shorter, target=WAYS[way][1])
-                    )
+                    yield _row(f"short-{way}-{payload.name}-{size}", framed(shorter, target=WAYS[way][1]))
 
 
 def addresses() -> Rows:

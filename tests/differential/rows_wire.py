@@ -76,7 +76,10 @@ def sizes() -> Rows:
         for edge in (1300, world.MTU, MTU):
             for size in range(edge - 2, edge + 3):
                 for flags in ("DF", 0):
-                    yield _row(f"udp-{name}-{size}-{flags}", tunnelled(inbound(udp(size), target=target, flags=flags)))
+                    yield _row(
+                        f"udp-{name}-{size}-{flags}",
+                        tunnelled(inbound(udp(size), target=target, flags=flags)),
+                    )
                 yield _row(f"tcp-{name}-{size}", tunnelled(inbound(tcp(size), target=target, flags="DF")))
     for size in (2000, 3000, 9000, 60000):
         yield _row(f"udp-{size}", tunnelled(inbound(udp(size))))
@@ -115,7 +118,9 @@ def outer() -> Rows:
     for name, mac in MACS.items():
         yield _row(f"to-mac-{name}", tunnelled(ether={"dst": str(mac)}))
         yield _row(f"from-mac-{name}", tunnelled(ether={"src": str(mac)}))
-    yield _row("by-mac-of-all-to-underlay-all", tunnelled(ether={"dst": str(ALL)}, outer={"dst": "192.0.2.255"}))
+    yield _row(
+        "by-mac-of-all-to-underlay-all", tunnelled(ether={"dst": str(ALL)}, outer={"dst": "192.0.2.255"})
+    )
     for name, options in OPTIONS.items():
         yield _row(f"outer-option-{name}", with_options(tunnelled(), options))
     for tag in (0, 5, 4095):
@@ -141,7 +146,9 @@ def datagrams() -> Rows:
         payloads.items(), (("zero", 0), ("right", None), ("wrong", 0x1234), ("all", 0xFFFF))
     ):
         members = {"proto": 132} if name == "sctp" else {}
-        yield _row(f"checksum-{kind}-{name}", tunnelled(inbound(payload, **members), datagram={"chksum": check}))
+        yield _row(
+            f"checksum-{kind}-{name}", tunnelled(inbound(payload, **members), datagram={"chksum": check})
+        )
     for size in (0, 7, 8, 15, 16, 30, 66, 109, 129, 130, 131, 1000, 65535):
         for check in (0, None):
             frame = tunnelled(datagram={"len": size, "chksum": check})
@@ -176,7 +183,10 @@ def tunnel() -> Rows:
     for address in (GATEWAY_IP, DEVICE_IP, world.POD_IP, world.REMOTE_IP):
         for target in (world.VTEP_MAC, ALL):
             question = ARP(hwsrc=str(world.PEER_VTEP_MAC), psrc="10.244.2.0", pdst=str(address))
-            yield _row(f"inner-arp-{address}-{target}", tunnelled(question, inner={"type": 0x0806, "dst": str(target)}))
+            yield _row(
+                f"inner-arp-{address}-{target}",
+                tunnelled(question, inner={"type": 0x0806, "dst": str(target)}),
+            )
 
 
 def inner() -> Rows:
@@ -200,6 +210,9 @@ def inner() -> Rows:
     for words in range(16):
         yield _row(f"ihl-{words}", patched(tunnelled(), _PACKET, bytes([0x40 | words])))
         yield _row(f"version-{words}", patched(tunnelled(), _PACKET, bytes([words << 4 | 5])))
+
+
+def payloads() -> Rows:
     for name, payload in _payloads().items():
         for check in (0, None):
             yield _row(f"{name}-{check}", tunnelled(inbound(payload), datagram={"chksum": check}))
@@ -270,14 +283,16 @@ def outside() -> Rows:
         for flags in ("DF", 0):
             for target in (world.POD_IP, world.SIBLING_IP, world.REMOTE_IP):
                 packet = ip(world.WORLD_IP, target, udp(size), flags=flags)
-                yield _row(f"outside-{size}-{flags}-{target}", framed(packet, world.ROUTER_MAC, world.UPLINK_MAC))
+                yield _row(
+                    f"outside-{size}-{flags}-{target}", framed(packet, world.ROUTER_MAC, world.UPLINK_MAC)
+                )
     for name, target in PODS.items():
         packet = ip(world.REMOTE_IP, target)
         yield _row(f"bare-overlay-{name}", framed(packet, world.PEER_UPLINK_MAC, world.UPLINK_MAC))
 
 
 def offloaded() -> Rows:
-    """Unfinished checksums, as they come from neighbours on the same machine; aggregates beside the overlay."""
+    """Unfinished checksums, as neighbours on the same machine send them; aggregates beside the overlay."""
     for name, target in PODS.items():
         for size in (41, 100, 1300, 1301, 1450, 1451, 1500, 1501):
             for payload, at in ((tcp(size), 16), (udp(size), 6)):
@@ -297,5 +312,6 @@ def offloaded() -> Rows:
 
 
 GROUPS: tuple[Callable[[], Rows], ...] = (
-    known, protocols, sizes, congestion, outer, datagrams, tunnel, inner, addresses, cut, outside, offloaded,
+    known, protocols, sizes, congestion, outer, datagrams, tunnel, inner, payloads, addresses, cut, outside,
+    offloaded,
 )  # fmt: skip

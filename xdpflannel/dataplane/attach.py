@@ -105,6 +105,13 @@ class Attacher:
             return
         (self._pins.links / gone.pin_name).unlink(missing_ok=True)
 
+    def take_over(self, other: Pins) -> None:
+        """Make the links of another version's pins ours; they run its programs until `attach` swaps them."""
+        for path in other.all():
+            target = self._pins.links / path.name
+            if path.parent == other.links and _parse(path.name) is not None and not target.exists():
+                path.rename(target)
+
     def attached(self) -> list[Attachment]:
         """What is attached now. Links whose interface vanished are forgotten on the way."""
         found = []
@@ -132,6 +139,6 @@ def _by_function(name: str) -> ProgramName | None:
 def _parse(name: str) -> Attachment | None:
     parts = name.rsplit("-", 2)
     program = _by_function(f"xf_{parts[0]}")
-    if program is None or len(parts) != 3 or not parts[2].isdigit():
+    if program is None or len(parts) != 3 or parts[1] not in set(Hook) or not parts[2].isdigit():
         return None
     return Attachment(program, int(parts[2]), Hook(parts[1]))

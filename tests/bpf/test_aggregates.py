@@ -16,8 +16,6 @@ from packets.netns import GSO_NONE, GSO_TCP4, GSO_UDP4, Namespace, Offloaded, Ta
 from scapy.layers.inet import TCP
 from scapy.packet import Raw
 
-from xdpflannel.dataplane.objects import Link
-from xdpflannel.errors import XdpflannelError
 from xdpflannel.model.verdict import Verdict
 from xdpflannel.table.reference import State, normalise, varying_faults
 
@@ -55,11 +53,7 @@ def attached(node, plane) -> Iterator[Node]:
     made, namespace = node
     plane.become(made.state)
     program = plane.programs["pod_egress"]
-    try:
-        link = namespace.inside(lambda: Link.create(program, made.pod.ifindex, Link.TCX_INGRESS))
-    except XdpflannelError as error:
-        pytest.skip(f"needs tcx, from kernel 6.6 on: {error}")
-    with link:
+    with namespace.tc_ingress(program, made.pod.ifindex):
         yield made
 
 

@@ -1,5 +1,7 @@
 """The programs against the packet cases and, on frames that hypothesis makes, against the reference model."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,8 @@ from xdpflannel.model.verdict import Verdict
 from xdpflannel.table.reference import varying_faults
 
 CASES = [case for case in (*egress.CASES, *ingress.CASES) if runnable(case.program, case.frame)]
+EXAMPLES = int(os.environ.get("XDPFLANNEL_EXAMPLES", "600"))
+"""Frames per program; fewer where everything is slow."""
 CHANGING = (Verdict.ENCAPSULATED, Verdict.DECAPSULATED)
 
 
@@ -35,7 +39,7 @@ def test_case(plane, case):
 
 
 @pytest.mark.parametrize("program", strategies.PROGRAMS)
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_program_answers_as_the_model(planes, program, data):
     frame = data.draw(strategies.frames(program).filter(lambda frame: runnable(program, frame)), "frame")

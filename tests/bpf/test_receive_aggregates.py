@@ -18,8 +18,6 @@ from packets.netns import GSO_NONE, GSO_TCP4, Namespace, Offloaded, Tap
 from scapy.layers.inet import TCP
 from scapy.packet import Raw
 
-from xdpflannel.dataplane.objects import Link
-from xdpflannel.errors import XdpflannelError
 from xdpflannel.table.reference import State
 
 _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
@@ -81,11 +79,7 @@ def attached(host, plane) -> Iterator[Host]:
     made, namespace = host
     plane.become(made.state)
     program = plane.programs["uplink_ingress"]
-    try:
-        link = namespace.inside(lambda: Link.create(program, made.uplink.ifindex, Link.TCX_INGRESS))
-    except XdpflannelError as error:
-        pytest.skip(f"needs tcx, from kernel 6.6 on: {error}")
-    with link:
+    with namespace.tc_ingress(program, made.uplink.ifindex):
         yield made
 
 

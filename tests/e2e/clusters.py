@@ -12,10 +12,12 @@ from pathlib import Path
 from xdpflannel import lab
 from xdpflannel.dataplane import pins
 from xdpflannel.dataplane.maps import Tables
+from xdpflannel.dataplane.objects import Link, Map, Program
 from xdpflannel.model.entries import Counter
 from xdpflannel.model.verdict import VerdictClass
 
 TRAFFIC = Path(__file__).with_name("traffic.py")
+STEADY = Path(__file__).with_name("steady.py")
 DEADLINE = 20.0
 
 
@@ -140,3 +142,81 @@ def warm(cluster):
             if pod is not target:
                 ping(pod, target.ip)
     until(settled, "every pod learned and every next hop resolved")
+
+
+class Steady:
+    """Datagrams that go to and fro at 500 a second."""
+
+    def __init__(self, process):
+        self._process = process
+        self._sent = 0
+
+    def go_on(self, packets=300):
+        """Return once so many more have gone out."""
+        goal = self._sent + packets
+        while self._sent < goal:
+            line = self._process.stdout.readline()
+            assert line, "the sender ended"
+            self._sent = int(line)
+
+    def end(self):
+        """What became of all: {"sent", "lost": numbers, "twice", "refused"}."""
+        return json.loads(self._process.communicate()[0].splitlines()[-1])
+
+
+@contextlib.contextmanager
+def steady(pod, target):
+    """Traffic from one pod to another that serves."""
+    command = ["nsenter", f"--net=/run/netns/{pod.netns}"]
+    process = subprocess.Popen(
+        [*command, sys.executable, STEADY, str(target.ip), "17171"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Steady(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def unharmed(cluster, *, share_of_fast=0.95):
+    """Traffic between the nodes' first pods, of which nothing may be lost, and nearly all be fast."""
+    first, second = (node.pods[0] for node in cluster.nodes)
+    with serving(cluster):
+        before = counters(cluster)
+        with steady(first, second) as traffic:
+            traffic.go_on(100)
+            yield traffic
+            traffic.go_on(100)
+            result = traffic.end()
+        grown = growth(before, counters(cluster))
+    assert result["lost"] == [], f"{len(result['lost'])} of {result['sent']} lost: {result['lost'][:10]}"
+    assert result["twice"] == result["refused"] == 0, result
+    assert share(grown) >= share_of_fast, grown
+    assert by_class(grown)[VerdictClass.DROP] == 0, grown
+
+
+def facts(netns):
+    """Kernel ids of everything pinned, by kind and name; "runs": of the program behind each link."""
+    where = pins.Pins(pins.find(netns))
+    found = {"maps": {}, "programs": {}, "links": {}, "runs": {}}
+    for path in where.maps.iterdir():
+        with Map.from_pin(path) as opened:
+            found["maps"][path.name] = opened.facts.id
+    for path in where.programs.iterdir():
+        with Program.from_pin(path) as opened:
+            found["programs"][path.name] = opened.facts.id
+    for path in where.links.iterdir():
+        with Link.from_pin(path) as opened:
+            found["links"][path.name] = opened.facts.id
+            found["runs"][path.name] = opened.facts.program_id
+    return found
+
+
+def ready(cluster, number):
+    return until(
+        lambda: (found := lab.node_state(cluster, number)) and found.ready and found, f"node {number} ready"
+    )

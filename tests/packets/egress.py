@@ -130,6 +130,10 @@ def _protocols() -> list[Case]:
             found += cases(
                 (XDP_EGRESS,), f"protocol-{number}-cut-to-{size}", framed(short), Verdict.BAD_LENGTH
             )
+    for length in (0, 8, 79, 81, 0xFFFF):
+        packet = outbound(udp(len=length))
+        found += _sent(f"udp-length-{length}", packet, programs=(TC_EGRESS,))
+        found += cases((XDP_EGRESS,), f"udp-length-{length}", framed(packet), Verdict.BAD_LENGTH)
     found += _sent("icmp-cut-to-0", outbound(Raw(b""), proto=1))
     return found
 

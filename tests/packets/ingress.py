@@ -147,6 +147,10 @@ def _protocols() -> list[Case]:
             name = f"protocol-{number}-cut-to-{size}"
             found += _taken(name, short, programs=(TC_INGRESS,))
             found += _left(name, tunnelled(short), Verdict.BAD_LENGTH, programs=(XDP_INGRESS,))
+    for length in (0, 8, 79, 81, 0xFFFF):
+        packet, name = inbound(udp(len=length)), f"udp-length-{length}"
+        found += _taken(name, packet, programs=(TC_INGRESS,))
+        found += _left(name, tunnelled(packet), Verdict.BAD_LENGTH, programs=(XDP_INGRESS,))
     cut = tunnelled(inbound(Raw(bytes(7)), proto=17), datagram={"chksum": 5})
     found += _left("udp-cut-to-7-in-one-with-checksum", cut, Verdict.BAD_LENGTH)
     leaves = {"state": world.XDP_LEAVES_TCP}

@@ -11,8 +11,9 @@ from typing import TypeVar
 import structlog
 from attrs import frozen
 
+from xdpflannel.agent import footprint
 from xdpflannel.agent.settings import Settings
-from xdpflannel.errors import NetworkConfigMissing, StoreDenied, StoreUnavailable, Unsupported
+from xdpflannel.errors import ConfigError, NetworkConfigMissing, StoreDenied, StoreUnavailable, Unsupported
 from xdpflannel.host.device import VxlanSpec, ensure_device_address, ensure_vxlan_device
 from xdpflannel.host.netlink import Netlink
 from xdpflannel.host.subnet_env import SubnetEnv, read_previous_subnet, write_subnet_env
@@ -112,9 +113,10 @@ def start(
 ) -> Started:
     """Read the configuration, make flannel.N, take a lease, write subnet.env."""
     text, snapshot = patiently(stop, open_store, lambda store: (store.network_config(), store.snapshot()))
-    config = _usable(parse_network_config(text))
+    config = _usable(_parsed(text, settings))
     spec = device_spec(config, uplink, _own_mac(snapshot, uplink))
     device = ensure_vxlan_device(netlink, spec)
+    footprint.add_device(settings.run_dir, device.name, str(device.mac))
     attributes = LeaseAttributes(
         public_ip=uplink.public_ip,
         backend_type=BACKEND_TYPE,
@@ -164,6 +166,13 @@ def _own_mac(snapshot: Snapshot, uplink: Uplink) -> Mac | None:
         if attributes.public_ip == uplink.public_ip and attributes.vtep and attributes.vtep.mac.is_unicast:
             return attributes.vtep.mac
     return None
+
+
+def _parsed(text: str, settings: Settings) -> NetworkConfig:
+    try:
+        return parse_network_config(text)
+    except ConfigError as error:
+        raise ConfigError(f"{settings.etcd_prefix}/config in etcd: {error}", hint=error.hint) from error
 
 
 def _usable(config: NetworkConfig) -> NetworkConfig:

@@ -1,7 +1,7 @@
 """The node's connection tracking, which sees only some packets of a flow that the fast path takes.
 
-It sees the beginning, the end, and one packet now and then. Without `nf_conntrack_tcp_be_liberal` it would call
-those out of window, and a rule that drops INVALID packets (kube-proxy has one) would cut the connection.
+It sees the beginning, the end, and one packet now and then. Without `nf_conntrack_tcp_be_liberal` it would
+call those out of window, and a rule that drops INVALID packets (kube-proxy has one) would cut the connection.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ def relax(run_dir: Path) -> None:
     log.info("conntrack.relaxed", setting=SETTING, before=before)
 
 
-def restore(record: footprint.Footprint) -> list[str]:
-    """Put back what `relax` found, unless somebody else has changed it since."""
-    before = record.settings.get(SETTING)
-    if before is None or sysctl.read(SETTING) != "1":
-        return []
+def relaxed_from(record: footprint.Footprint | None) -> str | None:
+    """What `relax` found; None if it changed nothing, or somebody else has changed it since."""
+    before = record.settings.get(SETTING) if record is not None else None
+    return before if before is not None and sysctl.read(SETTING) == "1" else None
+
+
+def restore(before: str) -> None:
+    """Put back what `relax` found."""
     sysctl.write(SETTING, before)
-    return [f"setting {SETTING}, which is {before} again"]

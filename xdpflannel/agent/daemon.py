@@ -22,6 +22,7 @@ from xdpflannel.agent.loop import Agent, Message
 from xdpflannel.agent.privileges import require
 from xdpflannel.agent.report import Report
 from xdpflannel.agent.settings import Bypass, Datapath, Settings
+from xdpflannel.dataplane import loader
 from xdpflannel.dataplane.loader import LoadReport, MapSizes
 from xdpflannel.dataplane.pins import Pins, pins
 from xdpflannel.dataplane.probe import KernelFeatures, features
@@ -79,11 +80,13 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
     for reason in choice.reasons:
         log.info("datapath.chosen", reason=reason)
     pinned = pins(settings.instance, settings.bpffs)
+    if choice.programs:
+        loader.check(pinned, settings.loader.value)
+    footprint.write(settings.run_dir, _footprint(settings))
     open_store = bringup.opener(settings)
     # Compiling and claiming take their time at the same time.
     with _loading(settings, pinned, choice) as loading:
         started = bringup.start(netlink, settings, uplink, open_store, stop)
-        footprint.write(settings.run_dir, _footprint(settings, started))
         loaded = loading.result() if loading else None
     inbox: SimpleQueue[Message] = SimpleQueue()
     keeper = LeaseKeeper(
@@ -109,10 +112,11 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
     )
     report = Report(agent, settings, choice, pinned, started_at)
     agent.instruments = _publish(settings, agent, report, stack)
+    failures: list[XdpflannelError] = []
     threads = [
-        _thread("host", lambda: watcher.run(stop), stop),
-        _thread("leases", lambda: LeaseWatcher(open_store, inbox.put).run(stop), stop),
-        _thread("keeper", lambda: keeper.run(stop), stop),
+        _thread("host", lambda: watcher.run(stop), stop, failures),
+        _thread("leases", lambda: LeaseWatcher(open_store, inbox.put).run(stop), stop, failures),
+        _thread("keeper", lambda: keeper.run(stop), stop, failures),
     ]
     try:
         agent.run(stop)
@@ -123,6 +127,8 @@ def _serve(settings: Settings, stop: threading.Event, stack: contextlib.ExitStac
         stop.set()
         for thread in threads:
             thread.join(timeout=5)
+    if failures:
+        raise failures[0]
 
 
 @contextlib.contextmanager
@@ -136,7 +142,6 @@ def _loading(settings: Settings, pinned: Pins, choice: Choice) -> Iterator[Futur
         report = fastpath.load(pinned, choice, wanted=settings.loader.value, sizes=sizes)
         return report, features()
 
-    pinned.create()  # a missing bpffs is told before anything is made
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:
         yield pool.submit(work)
 
@@ -196,16 +201,25 @@ def _publish(settings: Settings, agent: Agent, report: Report, stack: contextlib
     return instruments
 
 
-def _thread(name: str, work: Callable[[], None], stop: threading.Event) -> threading.Thread:
-    """Run ``work``; a thread that dies takes the agent with it, for a restart to mend."""
+def _thread(
+    name: str, work: Callable[[], None], stop: threading.Event, failures: list[XdpflannelError]
+) -> threading.Thread:
+    """Run ``work``; a thread that dies takes the agent with it, by a failure, so that it is started again."""
 
     def guarded() -> None:
         try:
             work()
         except XdpflannelError as error:
             log.error("thread.failed", thread=name, error=str(error), hint=error.hint)
-        except Exception:
+            failures.append(error)
+        except Exception as error:
             log.exception("thread.failed", thread=name)
+            failures.append(
+                XdpflannelError(
+                    f"thread {name} failed: {type(error).__name__}: {error}",
+                    hint="this is a mistake in xdpflannel, please report it with the log",
+                )
+            )
         else:
             return
         stop.set()
@@ -215,10 +229,9 @@ def _thread(name: str, work: Callable[[], None], stop: threading.Event) -> threa
     return thread
 
 
-def _footprint(settings: Settings, started: Started) -> footprint.Footprint:
+def _footprint(settings: Settings) -> footprint.Footprint:
     return footprint.Footprint(
         instance=settings.instance,
         bpffs=str(settings.bpffs),
-        device=started.device.name,
         subnet_file=str(settings.subnet_file),
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from xdpflannel.agent.datapath import Choice
-from xdpflannel.dataplane import loader
+from xdpflannel.dataplane import loader, pins
 from xdpflannel.dataplane.abi import Program
 from xdpflannel.dataplane.attach import Attacher, Attachment, ClsactPort, Hook
 from xdpflannel.dataplane.loader import KINDS, LoadReport, MapSizes
@@ -24,15 +24,16 @@ class FastPath:
     """The loaded programs of one instance."""
 
     def __init__(
-        self, pins: Pins, report: LoadReport, choice: Choice, clsact: ClsactPort, *, tcx: bool
+        self, pinned: Pins, report: LoadReport, choice: Choice, clsact: ClsactPort, *, tcx: bool
     ) -> None:
         self._choice = choice
-        self._attacher = Attacher(pins, clsact)
+        self._pins = pinned
+        self._attacher = Attacher(pinned, clsact)
         self._tc_hook = Hook.TCX if tcx else Hook.CLSACT
         self._adopted = False
         self._refused: dict[tuple[Program, int], str] = {}
         self.report = report
-        self.tables = Tables.open(pins.base)
+        self.tables = Tables.open(pinned.base)
         self.attached: dict[tuple[Program, int], Attachment] = {}
 
     def attach(self, uplink: Uplink, device: VxlanDevice, ports: Collection[int]) -> int:
@@ -84,9 +85,20 @@ class FastPath:
     def _adopt(self, wanted: list[tuple[Program, int]]) -> None:
         """Swap what a former agent left attached for what was loaded now; no packet meets a gap."""
         self._adopted = True
-        self.attached = {(it.program, it.ifindex): it for it in self._attacher.attached()}
-        for key in [key for key in self.attached if key in wanted]:
-            self._attacher.attach(self.attached[key])
+        others = pins.others(self._pins)
+        for other in others:
+            self._attacher.take_over(other)
+        found = {(it.program, it.ifindex): it for it in self._attacher.attached()}
+        for key in [key for key in found if key in wanted]:
+            try:
+                self._attacher.attach(found[key])
+            except XdpflannelError as error:
+                log.warning("program.not_swapped", program=key[0].label, ifindex=key[1], error=str(error))
+                self._attacher.detach(found.pop(key))
+        self.attached = found  # only now: it says that what was loaded is what runs
+        for other in others:
+            pins.remove_tree(other.base)
+            log.info("pins.retired", folder=str(other.base), reason="they are another version's")
 
     def _attach(self, key: tuple[Program, int]) -> bool:
         program, ifindex = key
@@ -114,9 +126,9 @@ class FastPath:
         log.info("program.detached", program=key[0].label, ifindex=key[1])
 
 
-def load(pins: Pins, choice: Choice, *, wanted: str, sizes: MapSizes) -> LoadReport:
+def load(pinned: Pins, choice: Choice, *, wanted: str, sizes: MapSizes) -> LoadReport:
     """Load what was chosen. ``auto`` falls back to bcc only where there is no prebuilt object."""
-    report = loader.load(pins, loader=wanted, programs=choice.programs, sizes=sizes)
+    report = loader.load(pinned, loader=wanted, programs=choice.programs, sizes=sizes)
     log.info(
         "programs.loaded",
         loader=report.loader,

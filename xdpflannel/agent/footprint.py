@@ -17,19 +17,43 @@ _LOCK = "agent.lock"
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
-    """Beside the pins: the VXLAN device and the file for the CNI plugin."""
+    """Where the pins are, and beside them: the VXLAN devices and the file for the CNI plugin."""
 
     instance: str
     bpffs: str
-    device: str
     subnet_file: str
+    devices: dict[str, str] = {}
+    """MAC by name. The MAC tells ours from another's, as in another network namespace."""
+    settings: dict[str, str] = {}
+    """Kernel settings we changed, with what they were before."""
 
 
 def write(run_dir: Path, footprint: Footprint) -> None:
-    """Write it, at once."""
+    """Write it, at once; devices of former runs stay in it."""
+    before = read(run_dir)
+    if before is not None:
+        footprint = msgspec.structs.replace(
+            footprint,
+            devices={**before.devices, **footprint.devices},
+            settings={**footprint.settings, **before.settings},
+        )
     draft = run_dir / f".{_RECORD}"
     draft.write_bytes(msgspec.json.encode(footprint))
     draft.replace(run_dir / _RECORD)
+
+
+def add_device(run_dir: Path, name: str, mac: str) -> None:
+    """Note a device in a record that is there."""
+    record = read(run_dir)
+    if record is not None:
+        write(run_dir, msgspec.structs.replace(record, devices={name: mac}))
+
+
+def add_setting(run_dir: Path, name: str, before: str) -> None:
+    """Note what a setting was before our first change of it."""
+    record = read(run_dir)
+    if record is not None:
+        write(run_dir, msgspec.structs.replace(record, settings={name: before}))
 
 
 def read(run_dir: Path) -> Footprint | None:
@@ -40,20 +64,20 @@ def read(run_dir: Path) -> Footprint | None:
         return None
 
 
-def forget(run_dir: Path) -> list[Path]:
-    """Remove the record, the lock and the folder; return what was removed."""
-    removed = []
-    for path in (run_dir / _RECORD, run_dir / _LOCK, run_dir / "agent.sock"):
-        if path.exists():
-            path.unlink()
-            removed.append(path)
-    for folder in (run_dir, run_dir.parent):
+def files(run_dir: Path) -> list[Path]:
+    """Return what we keep in the run folder, as far as it is there."""
+    return [path for name in (_RECORD, _LOCK, "agent.sock") if (path := run_dir / name).exists()]
+
+
+def forget(run_dir: Path) -> None:
+    """Remove what we keep there, and the folder if nobody else keeps anything in it."""
+    for path in files(run_dir):
+        path.unlink()
+    for folder in (run_dir, RUN_DIR):
         try:
             folder.rmdir()
         except OSError:
             break
-        removed.append(folder)
-    return removed
 
 
 def lock(run_dir: Path) -> IO[str]:
@@ -66,6 +90,10 @@ def lock(run_dir: Path) -> IO[str]:
         held = (run_dir / _LOCK).open("a+")
     except PermissionError as error:
         raise NotPermitted(f"cannot write to {run_dir}", hint="run as root, or give --run-dir") from error
+    except OSError as error:
+        raise HostError(
+            f"cannot make {run_dir}: {error.strerror}", hint="choose another --run-dir"
+        ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,7 +23,11 @@ _UNUSABLE = NeighbourState.FAILED | NeighbourState.INCOMPLETE
 
 @define
 class Look:
-    """Collects; empty at first. ``macs``: next hops whose MAC is known now (None: no longer)."""
+    """Collects; empty at first.
+
+    ``macs``: next hops whose MAC is known now (None: no longer). ``wiped``: flannel.N lost its routes without
+    a word about each. ``on_device``: what happened to single routes and neighbours there, by us or by others.
+    """
 
     uplink_name: str
     uplink: int
@@ -37,6 +41,8 @@ class Look:
     check_pods: bool = False
     macs: dict[tuple[int, IPv4Address], Mac | None] = field(factory=dict)
     gone: list[int] = field(factory=list)
+    wiped: bool = False
+    on_device: list[RouteChanged | NeighbourChanged] = field(factory=list)
 
     def everything(self) -> None:
         """Look at all."""
@@ -55,20 +61,27 @@ class Look:
                 case RouteChanged():
                     # Routes on flannel.N and to local pods are not on the way to any VTEP.
                     self.check_hops |= change.ifindex not in (self.device, self.bridge)
+                    if change.ifindex == self.device:
+                        self.on_device.append(change)
                 case AddressChanged():
                     self.check_uplink |= change.ifindex == self.uplink
                     self.check_device |= change.ifindex == self.device
+                    # With its last address an interface loses its routes: fib_disable_ip().
+                    self.wiped |= change.ifindex == self.device and change.removed
 
     def _neighbour(self, change: NeighbourChanged) -> None:
-        if change.bridge or change.ifindex == self.bridge:
+        if change.ifindex == self.device:
+            self.on_device.append(change)
+        elif change.bridge or change.ifindex == self.bridge:
             self.check_pods |= change.ifindex in self.ports or change.ifindex == self.bridge
-        elif change.ip is not None and change.ifindex != self.device:
+        elif change.ip is not None:
             lost = change.removed or change.state & _UNUSABLE or change.mac is None
             self.macs[change.ifindex, change.ip] = None if lost else change.mac
 
     def _link(self, change: LinkChanged) -> None:
         self.check_uplink |= change.ifindex == self.uplink or change.name == self.uplink_name
         self.check_device |= change.ifindex == self.device
+        self.wiped |= change.ifindex == self.device and not change.up
         touched = change.name == self.bridge_name or change.ifindex in self.ports
         self.check_pods |= touched or (self.bridge != 0 and change.master == self.bridge)
         if change.removed:

@@ -6,12 +6,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import structlog
 from attrs import evolve
 
-from xdpflannel.agent import bringup
+from xdpflannel.agent import bringup, conntrack
 from xdpflannel.agent.bringup import Started
 from xdpflannel.agent.fastpath import FastPath
 from xdpflannel.agent.kernel import KernelWriter
@@ -22,7 +22,7 @@ from xdpflannel.errors import LeaseLost, UplinkNotFound, XdpflannelError
 from xdpflannel.host.device import ensure_vxlan_device
 from xdpflannel.host.netlink import Netlink
 from xdpflannel.host.pods import Sighting
-from xdpflannel.host.watch import HostChange
+from xdpflannel.host.watch import HostChange, NeighbourChanged, RouteChanged
 from xdpflannel.leases.claim import OwnLease, own_lease_state
 from xdpflannel.leases.store import LeaseDeleted, LeasePut, Skipped
 from xdpflannel.leases.watch import LeaseEvents, LeaseSnapshot, LeaseUpdate, StoreHealth
@@ -63,7 +63,8 @@ class Agent:
         self._inbox = inbox
         self._hops = NextHops(netlink, table)
         self._local = LocalPods(netlink, table, settings.bridge, writer.actual.pods)
-        self._reconciled = clock()
+        self._reconciled = self._mended = clock()
+        self._suspect = False
         self.rewrite_lease = rewrite_lease
         self.fastpath = fastpath
         self.table = table
@@ -97,6 +98,7 @@ class Agent:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop. LeaseLost if this node's lease is gone."""
+        self._relax_conntrack()
         look = self._new_look()
         look.check_pods = True
         self._turn([], look)
@@ -144,8 +146,16 @@ class Agent:
             self._look(look)
         except XdpflannelError as error:
             log.error("host.look_failed", error=str(error), hint=error.hint)
+        self._suspect = self._suspect or look.wiped or any(map(self._is_foreign, look.on_device))
         if self.loaded:
             self._apply(began, everything=look.check_uplink or look.check_device)
+            if self._suspect and self._clock() - self._mended >= TICK_SECONDS:
+                self._mend()
+            # After the maps are filled: an upgrade's programs take over from ones that were working.
+            if self.fastpath is not None:
+                self.unattached = self.fastpath.attach(
+                    self.started.uplink, self.started.device, self.sighting.ports
+                )
 
     def _take_leases(self, update: LeaseSnapshot | LeaseEvents) -> None:
         self.last_event_at = time.time()
@@ -229,10 +239,6 @@ class Agent:
         self._hops.resolve()
         if look.check_pods:
             self._local.look()
-        if self.fastpath is not None:
-            self.unattached = self.fastpath.attach(
-                self.started.uplink, self.started.device, self.sighting.ports
-            )
 
     def _look_at_uplink(self) -> None:
         try:
@@ -257,21 +263,43 @@ class Agent:
         node = self.table.node
         self.table.set_node(evolve(node, uplink=self.started.uplink, device=device))
 
+    def _relax_conntrack(self) -> None:
+        """At start and again later: conntrack may be loaded at any time, by the first rule that needs it."""
+        if self.table.node.proof_refresh_ns:
+            conntrack.relax(self._settings.run_dir)
+
     def _reconcile(self, look: Look) -> None:
         """Compare with the kernel itself; keep neighbours warm that the fast path's frames do not touch."""
         self._reconciled = self._clock()
         look.check_device = look.check_pods = True
+        self._relax_conntrack()
         if self.fastpath is not None:
             self.fastpath.recheck()
         if self.loaded:
-            self._writer.read()
-            drift = self.table.plan(self._writer.actual, everything=True)
-            if drift:
-                log.warning("drift.found", steps=[str(step) for step in drift[:10]], count=len(drift))
-                self.drift_repaired += len(drift)
-                self._writer.apply(drift)
+            self._mend()
         self._hops.confirm()
         self._local.confirm()
+
+    def _mend(self) -> None:
+        """Read everything back and repair what differs."""
+        self._mended, self._suspect = self._clock(), False
+        self._writer.read()
+        drift = self.table.plan(self._writer.actual, everything=True)
+        if drift:
+            log.warning("drift.found", steps=[str(step) for step in drift[:10]], count=len(drift))
+            self.drift_repaired += len(drift)
+            self._writer.apply(drift)
+
+    def _is_foreign(self, change: RouteChanged | NeighbourChanged) -> bool:
+        """Somebody else changed an entry of ours on flannel.N: what we applied last says otherwise."""
+        peers = self.actual.peers
+        if isinstance(change, RouteChanged):
+            return change.removed and change.destination in peers
+        if change.ip is None:
+            return change.removed and any(peer.vtep_mac == change.mac for peer in peers.values())
+        # A lease of another length than ours is left to the reconciler.
+        peer = peers.get(IPv4Network((change.ip, self.table.node.subnet.prefixlen), strict=False))
+        return peer is not None and (change.removed or change.mac != peer.vtep_mac)
 
     def _apply(self, began: float, *, everything: bool) -> None:
         plan = self.table.plan(self._writer.actual, everything=everything or self.failed_steps > 0)

@@ -131,12 +131,20 @@ class Report:
             counts=Counts(
                 leases=len(agent.table.leases),
                 routes=len(actual.peers),
-                pods=len(actual.pods) if fastpath else len(agent.pods),
+                pods=self._served_pods(),
                 skipped=len(self.leases().skipped),
             ),
             checks=checks,
             ready=all(check.ok for check in checks),
         )
+
+    def _served_pods(self) -> int:
+        """Pods in the map whose interface has our programs; without a fast path, all that are known."""
+        fastpath = self._agent.fastpath
+        if fastpath is None:
+            return len(self._agent.pods)
+        ports = {ifindex for _, ifindex in fastpath.attached.copy()}
+        return sum(pod.ifindex in ports for pod in list(self._agent.actual.pods.values()))
 
     def leases(self) -> LeasesState:
         """Return everything ``xdpflannel leases`` shows."""

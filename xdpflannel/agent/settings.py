@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -71,6 +71,11 @@ def _flag(attribute: Attribute[object] | Attribute[int]) -> str:
     return "--" + attribute.name.replace("_", "-")
 
 
+def _given(values: Iterable[str]) -> tuple[str, ...]:
+    """As in flanneld, an empty --iface asks for nothing."""
+    return tuple(value for value in values if value)
+
+
 def _within(low: int, high: int, unit: str = "") -> Validator:
     def check(_: Settings, attribute: Attribute[int], value: int) -> None:
         if not low <= value <= high:
@@ -96,8 +101,8 @@ class Settings:
     etcd_username: str = ""
     etcd_password: str = field(default="", repr=False)
 
-    iface: tuple[str, ...] = field(default=(), converter=tuple)
-    iface_regex: tuple[str, ...] = field(default=(), converter=tuple)
+    iface: tuple[str, ...] = field(default=(), converter=_given)
+    iface_regex: tuple[str, ...] = field(default=(), converter=_given)
     iface_can_reach: IPv4Address | None = None
     public_ip: IPv4Address | None = None
 
@@ -115,7 +120,7 @@ class Settings:
     bpffs: Path = Path("/sys/fs/bpf")
     role: Role = field(default=Role.FULL, converter=Role)
     datapath: Datapath = field(default=Datapath.AUTO, converter=Datapath)
-    bypass: Bypass = field(default=Bypass.PROOF, converter=Bypass)
+    bypass: Bypass = field(default=Bypass.STATELESS, converter=Bypass)
     loader: LoaderChoice = field(default=LoaderChoice.AUTO, converter=LoaderChoice)
     strict: bool = False
     bridge: str = field(default="cni0")

@@ -17,7 +17,6 @@ from xdpflannel.dataplane.loader import open_program
 from xdpflannel.dataplane.objects import Link, Program
 from xdpflannel.dataplane.pins import Pins
 
-
 EGRESS = frozenset({ProgramName.FLOW_EXIT})
 """Programs that are attached where an interface sends; all others where it receives."""
 
@@ -117,6 +116,13 @@ class Attacher:
             return
         (self._pins.links / gone.pin_name).unlink(missing_ok=True)
 
+    def take_over(self, other: Pins) -> None:
+        """Make the links of another version's pins ours; they run its programs until `attach` swaps them."""
+        for path in other.all():
+            target = self._pins.links / path.name
+            if path.parent == other.links and _parse(path.name) is not None and not target.exists():
+                path.rename(target)
+
     def attached(self) -> list[Attachment]:
         """What is attached now. Links whose interface vanished are forgotten on the way."""
         found = []
@@ -137,6 +143,11 @@ class Attacher:
         return found
 
 
+def is_egress(function: str) -> bool:
+    """Tell the direction of a clsact filter by the C function it is named after."""
+    return _by_function(function) in EGRESS
+
+
 def _by_function(name: str) -> ProgramName | None:
     return next((program for program in ProgramName if f"xf_{program.label}" == name), None)
 
@@ -144,6 +155,6 @@ def _by_function(name: str) -> ProgramName | None:
 def _parse(name: str) -> Attachment | None:
     parts = name.rsplit("-", 2)
     program = _by_function(f"xf_{parts[0]}")
-    if program is None or len(parts) != 3 or not parts[2].isdigit():
+    if program is None or len(parts) != 3 or parts[1] not in set(Hook) or not parts[2].isdigit():
         return None
     return Attachment(program, int(parts[2]), Hook(parts[1]))

@@ -21,7 +21,7 @@ from xdpflannel.dataplane.abi import Program as ProgramName
 from xdpflannel.dataplane.bcc_child import NO_BCC
 from xdpflannel.dataplane.maps import MAPS, check_pinned_maps
 from xdpflannel.dataplane.objects import Handle, Map, Program
-from xdpflannel.dataplane.pins import Pins
+from xdpflannel.dataplane.pins import Pins, require_bpffs
 from xdpflannel.errors import DataplaneError, NotPermitted, ProgramRejected, Unsupported
 
 _COMPILE_DEADLINE_S = 60.0
@@ -65,6 +65,14 @@ def choose(wanted: str) -> str:
     return "libbpf" if source.prebuilt_object() else "bcc"
 
 
+def check(pins: Pins, wanted: str) -> None:
+    """Tell at once, before anything is made, what would keep `load` from its work; raises what it raises."""
+    require_bpffs(pins.base)
+    check_pinned_maps(pins.maps)
+    if choose(wanted) == "libbpf":
+        _object()
+
+
 def load(
     pins: Pins,
     *,
@@ -100,13 +108,18 @@ def open_program(pins: Pins, name: ProgramName) -> Program:
     return Program.from_pin(pins.programs / name.label)
 
 
-def _load_object(pins: Pins, fresh: dict[ProgramName, Path], sizes: MapSizes) -> None:
+def _object() -> Path:
     path = source.prebuilt_object()
     if path is None:
         raise Unsupported(
-            f"there is no prebuilt object of ABI {source.abi_hash()} in {source.folder() / 'build'}",
+            f"there is no prebuilt object of ABI {source.abi_hash()} in {source.object_folder()}",
             hint="build it with `make -C bpf` (needs clang and libbpf-dev), or use --loader=bcc",
         )
+    return path
+
+
+def _load_object(pins: Pins, fresh: dict[ProgramName, Path], sizes: MapSizes) -> None:
+    path = _object()
     log: list[str] = []
     restore = libbpf.capture_log(log)
     lib = libbpf.library()

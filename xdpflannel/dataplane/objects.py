@@ -226,6 +226,11 @@ class Link(Handle):
         """Attach ``program`` to an interface."""
         options = libbpf.LinkCreateOptions(sz=ctypes.sizeof(libbpf.LinkCreateOptions), flags=flags)
         fd = libbpf.library().bpf_link_create(program.fd, ifindex, attach_type, ctypes.byref(options))
+        if fd in (-errno.EEXIST, -errno.EBUSY):
+            raise DataplaneError(
+                f"attaching to interface {ifindex}: another program holds the place",
+                hint="`bpftool net` shows it; the kernel's own path forwards meanwhile",
+            )
         return cls(libbpf.check(fd, f"attaching to interface {ifindex}"))
 
     def replace(self, new: Program) -> None:

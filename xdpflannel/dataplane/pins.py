@@ -80,6 +80,11 @@ def every_abi(instance: str, bpffs: Path = BPFFS) -> list[Path]:
     return sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
 
 
+def others(own: Pins) -> list[Pins]:
+    """Return the pins of the same instance that other versions, with other maps, have left."""
+    return [Pins(path) for path in sorted(own.base.parent.iterdir()) if path.is_dir() and path != own.base]
+
+
 def require_bpffs(path: Path) -> None:
     """DataplaneError unless ``path`` is (or will be) on a BPF file system."""
     existing = path

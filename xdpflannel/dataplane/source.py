@@ -37,10 +37,15 @@ def abi_hash() -> str:
     return digest.hexdigest()[:12]
 
 
+def object_folder() -> Path:
+    """Return where prebuilt objects are looked for."""
+    override = os.environ.get("XDPFLANNEL_OBJECT_DIR")
+    return Path(override) if override else folder() / "build"
+
+
 def prebuilt_object() -> Path | None:
     """Return the object that ``make -C bpf`` built for this ABI, None if there is none."""
-    override = os.environ.get("XDPFLANNEL_OBJECT_DIR")
-    path = (Path(override) if override else folder() / "build") / f"xdpflannel-{abi_hash()}.o"
+    path = object_folder() / f"xdpflannel-{abi_hash()}.o"
     return path if path.is_file() else None
 
 

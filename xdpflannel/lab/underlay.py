@@ -15,8 +15,13 @@ def build(spec: LabSpec) -> None:
     """Wire the nodes: two by one direct pair, any other number by a bridge."""
     direct = spec.nodes == 2
     ip(_hub(spec, bridge=not direct), netns=spec.hub)
-    ip(_direct(spec) if direct else _star(spec))
-    ip(_management(spec))
+    # Each link is asked for inside the namespace where it shall be: before 6.15 the kernel looks whether its
+    # name is taken in the namespace of the asker, and a host has an eth0 of its own.
+    if direct:
+        ip(_direct(spec), netns=spec.node_netns(1))
+    else:
+        ip(_star(spec), netns=spec.hub)
+    ip(_management(spec), netns=spec.hub)
     ip(_ports(spec, bridge=not direct), netns=spec.hub)
     for number in spec.numbers:
         ip(_node(number), netns=spec.node_netns(number))
@@ -35,22 +40,20 @@ def _hub(spec: LabSpec, *, bridge: bool) -> Iterator[str]:
 
 
 def _direct(spec: LabSpec) -> Iterator[str]:
-    one, two = (spec.node_netns(number) for number in spec.numbers)
-    end = f"eth0 mtu {spec.mtu} netns"
-    yield f"link add {end} {one} type veth peer name {end} {two}"
+    end = f"eth0 mtu {spec.mtu}"
+    yield f"link add {end} type veth peer name {end} netns {spec.node_netns(2)}"
 
 
 def _star(spec: LabSpec) -> Iterator[str]:
     for number in spec.numbers:
-        port = f"port{number} mtu {spec.mtu} netns {spec.hub}"
+        port = f"port{number} mtu {spec.mtu}"
         end = f"eth0 mtu {spec.mtu} netns {spec.node_netns(number)}"
         yield f"link add {port} type veth peer name {end}"
 
 
 def _management(spec: LabSpec) -> Iterator[str]:
     for number in spec.numbers:
-        port = f"mgmt{number} netns {spec.hub}"
-        yield f"link add {port} type veth peer name mgmt0 netns {spec.node_netns(number)}"
+        yield f"link add mgmt{number} type veth peer name mgmt0 netns {spec.node_netns(number)}"
 
 
 def _ports(spec: LabSpec, *, bridge: bool) -> Iterator[str]:

@@ -149,12 +149,12 @@ def encode(document: AgentState | LeasesState) -> bytes:
 
 def decode_state(raw: bytes) -> AgentState:
     """Read what /state answered; XdpflannelError if it is of another schema or no state at all."""
-    return _decode(raw, AgentState)
+    return _decode(raw, _AGENT)
 
 
 def decode_leases(raw: bytes) -> LeasesState:
     """Read what /leases answered; XdpflannelError if it is of another schema or no such document."""
-    return _decode(raw, LeasesState)
+    return _decode(raw, _LEASES)
 
 
 Document = TypeVar("Document", AgentState, LeasesState)
@@ -164,11 +164,18 @@ class _Versioned(msgspec.Struct):
     schema: int = 0
 
 
-def _decode(raw: bytes, kind: type[Document]) -> Document:
+# Made here, not at first use: two threads that make msgspec look at a type for the first time, at the same
+# time, can crash the process (seen with msgspec 0.22: what the one has half built, the other reads).
+_VERSION = msgspec.json.Decoder(_Versioned)
+_AGENT = msgspec.json.Decoder(AgentState)
+_LEASES = msgspec.json.Decoder(LeasesState)
+
+
+def _decode(raw: bytes, decoder: msgspec.json.Decoder[Document]) -> Document:
     try:
-        schema = msgspec.json.decode(raw, type=_Versioned).schema
+        schema = _VERSION.decode(raw).schema
         if schema == SCHEMA:
-            return msgspec.json.decode(raw, type=kind)
+            return decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise XdpflannelError(f"the agent's answer cannot be read: {error}", hint=_HINT) from error
     raise XdpflannelError(f"the agent speaks schema {schema}, this command schema {SCHEMA}", hint=_HINT)

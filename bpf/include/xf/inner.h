@@ -62,7 +62,8 @@ xf_inline enum xf_verdict xf_xdp_checksum_check(const struct xf_ip4 *ip, const v
 	}
 	if (ip->protocol != XF_IP_UDP)
 		return XF_UNSUPPORTED_PROTOCOL;
-	if ((const void *)(udp + 1) > end)
+	/* The sum covers UDP's own length: where the two disagree, it could not be recognised. */
+	if ((const void *)(udp + 1) > end || xf_ntohs(udp->length) != xf_ntohs(ip->length) - sizeof(*ip))
 		return XF_BAD_LENGTH;
 	return xf_csum_unfinished(ip, udp->check) ? XF_CHECKSUM_UNFINISHED : XF_GO_ON;
 }

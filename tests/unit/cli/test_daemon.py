@@ -72,7 +72,7 @@ def test_without_flags_the_defaults_are_flannelds(settings) -> None:
     assert found.subnet_lease_renew_margin == 60
     assert found.renew_margin_seconds == 3600
     assert (found.healthz_ip, found.healthz_port) == ("0.0.0.0", 0)
-    assert found.bypass is Bypass.PROOF
+    assert found.bypass is Bypass.STATELESS
 
 
 @pytest.mark.parametrize(

@@ -54,4 +54,7 @@ def require_finished_checksum(ip: Ipv4, payload: bytes) -> None:
     if ip.protocol == ICMP:
         return
     require(has_l4_header(ip, payload), Verdict.BAD_LENGTH)
+    if ip.protocol == UDP:
+        # The checksum covers UDP's own length: where the two disagree, it could not be recognised.
+        require(int.from_bytes(payload[4:6], "big") == len(payload), Verdict.BAD_LENGTH)
     require(not checksum_unfinished(ip, payload), Verdict.CHECKSUM_UNFINISHED)

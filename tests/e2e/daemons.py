@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 from attrs import frozen
 from e2e.clusters import until
 
+from xdpflannel.host.namespace import call_inside
 from xdpflannel.lab import nodes, state
 
 TOP = Path(__file__).resolve().parents[2]
@@ -139,13 +142,46 @@ def etcdctl(cluster, *arguments):
     return done.stdout
 
 
+class _Query(ctypes.Structure):
+    """`struct bpf_prog_query_opts` of libbpf."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("prog_ids", ctypes.c_void_p),
+        ("prog_cnt", ctypes.c_uint32),
+        ("prog_attach_flags", ctypes.c_void_p),
+    )
+
+
+def _tcx(ifindex, hook):
+    ids = (ctypes.c_uint32 * 64)()
+    query = _Query(sz=ctypes.sizeof(_Query), prog_ids=ctypes.addressof(ids), prog_cnt=len(ids))
+    result = ctypes.CDLL("libbpf.so.1").bpf_prog_query_opts(ifindex, hook, ctypes.byref(query))
+    assert result == 0, os.strerror(-result)
+    return list(ids[: query.prog_cnt])
+
+
 def programs(netns):
-    """What `bpftool net` shows in a namespace: its lines that name an interface."""
+    """Programs attached in a namespace, as (hook, interface index, program id).
+
+    bpftool tells of XDP and clsact; those of Debian 12 and Ubuntu 22.04 know nothing of tcx.
+    """
     done = subprocess.run(
         ["nsenter", f"--net=/run/netns/{netns}", "bpftool", "-j", "net"],
         capture_output=True,
         text=True,
         check=True,
     )
-    (found,) = json.loads(done.stdout)
-    return [*found["xdp"], *found["tc"]]
+    (told,) = json.loads(done.stdout)
+    found = [("xdp", it["ifindex"], it["id"]) for it in told["xdp"]]
+    found += [(it["kind"], it["ifindex"], it.get("id", it.get("prog_id"))) for it in told["tc"]]
+    found = [it for it in found if not it[0].startswith("tcx")]
+
+    def ask():
+        for ifindex, _ in socket.if_nameindex():
+            for name, hook in (("tcx/ingress", 46), ("tcx/egress", 47)):
+                yield from ((name, ifindex, number) for number in _tcx(ifindex, hook))
+
+    return sorted(found + call_inside(netns, lambda: list(ask())))

@@ -28,9 +28,9 @@ def uninstall(instance: str, dry_run: bool = False, run_dir: Path | None = None)
             f"{folder} belongs to instance {record.instance}, not {instance}",
             hint=f"--instance {record.instance}",
         )
-    bases = pins.every_abi(instance, Path(record.bpffs) if record else pins.BPFFS)
+    pinned = pins.top(instance, Path(record.bpffs) if record else pins.BPFFS)
     with Netlink() as netlink:
-        found = _Found(netlink, folder, record, bases)
+        found = _Found(netlink, folder, record, pinned)
         listed = list(found.describe())
         if listed and not dry_run:
             found.remove()
@@ -41,12 +41,13 @@ class _Found:
     """What there is of an instance."""
 
     def __init__(
-        self, netlink: Netlink, folder: Path, record: footprint.Footprint | None, bases: list[Path]
+        self, netlink: Netlink, folder: Path, record: footprint.Footprint | None, pinned: Path
     ) -> None:
         self._netlink = netlink
         self._folder = folder
-        self._bases = bases
-        self._filters = _filters() if bases or record else []
+        self._pinned = pinned
+        self._bases = pins.every_abi(pinned.name, pinned.parent.parent)
+        self._filters = _filters() if self._bases or record else []
         self._devices = [name for name in record.devices if self._is_ours(name, record)] if record else []
         self._relaxed_from = conntrack.relaxed_from(record)
         self._files = [file for file in [Path(record.subnet_file)] if file.exists()] if record else []
@@ -61,6 +62,8 @@ class _Found:
         for base in self._bases:
             yield from map(str, pins.Pins(base).all())
             yield str(base)
+        if self._pinned.is_dir():
+            yield str(self._pinned)
         for device in self._devices:
             yield f"interface {device}, with its addresses, neighbours and routes"
         if self._relaxed_from is not None:
@@ -76,6 +79,7 @@ class _Found:
             self._detach()
             for base in self._bases:
                 pins.remove_tree(base)
+            pins.remove_top(self._pinned)
             for device in self._devices:
                 remove_vxlan_device(self._netlink, device)
             if self._relaxed_from is not None:

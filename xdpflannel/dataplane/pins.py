@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
@@ -76,8 +77,13 @@ def find(instance: str, bpffs: Path = BPFFS) -> Path:
 
 def every_abi(instance: str, bpffs: Path = BPFFS) -> list[Path]:
     """Return the pin folders of an instance, of all versions."""
-    top = bpffs / "xdpflannel" / instance
-    return sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+    folder = top(instance, bpffs)
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def top(instance: str, bpffs: Path = BPFFS) -> Path:
+    """Return the folder of an instance, of all versions."""
+    return bpffs / "xdpflannel" / instance
 
 
 def others(own: Pins) -> list[Pins]:
@@ -106,16 +112,22 @@ def _magic(path: Path) -> int:
     return int.from_bytes(buffer.raw[:8], "little")
 
 
-def remove_tree(base: Path) -> list[Path]:
-    """Remove one ABI's pins and folders, links first; return what was removed."""
-    removed = []
+def remove_tree(base: Path) -> None:
+    """Remove one ABI's pins and folders, links first, and the folders around them once they are empty."""
     for path in Pins(base).all():
         path.unlink(missing_ok=True)
-        removed.append(path)
-    for folder in (*(base / name for name in _FOLDERS), base, base.parent, base.parent.parent):
-        try:
-            folder.rmdir()
-        except OSError:
-            continue  # not empty (another version or instance), or not there
-        removed.append(folder)
-    return removed
+    for folder in (*(base / name for name in _FOLDERS), base):
+        remove_empty(folder)
+    remove_top(base.parent)
+
+
+def remove_top(folder: Path) -> None:
+    """Remove an instance's folder, and the one of all instances, if nothing else is in them."""
+    remove_empty(folder)
+    remove_empty(folder.parent)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder; one that is in use (another version or instance), or is not there, is fine."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -11,8 +11,11 @@ from pathlib import Path
 from attrs import evolve, frozen
 from differential.headers import (
     ETH,
+    ICMP_PROTOCOL,
     IP,
+    TCP_PROTOCOL,
     TUNNEL,
+    UDP_PROTOCOL,
     Ip,
     find_ip,
     find_tunnel,
@@ -140,9 +143,19 @@ def faults(seen: Seen) -> list[str]:
 def alternative(frame: bytes) -> bytes | None:
     """The frame that this one from the wire may be taken for; None if it must be taken for itself."""
     tunnel = find_tunnel(frame)
-    if tunnel is None or payload_right(frame, tunnel):
+    if tunnel is None or payload_right(frame, tunnel) or not _guarded(frame):
         return None
     return frame[: _CHECKSUM.start] + b"\0\0" + frame[_CHECKSUM.stop :]
+
+
+def _guarded(frame: bytes) -> bool:
+    """The packet in the tunnel has a checksum of its own."""
+    ip = find_ip(frame, TUNNEL)
+    if ip is None:
+        return False
+    if ip.protocol == UDP_PROTOCOL:
+        return any(frame[ip.payload][6:8])
+    return ip.protocol in {ICMP_PROTOCOL, TCP_PROTOCOL}
 
 
 def _made_here(frame: bytes) -> list[Ip]:

@@ -220,7 +220,7 @@ class Node:
         self.segments = _XDP_POD in plane.pods
         folder = pins.pins(instance)
         self._stack.callback(_gone, folder)
-        loader.load(folder, loader="libbpf", max_routes=64)
+        loader.load(folder, loader="libbpf", sizes=loader.MapSizes(routes=64))
         self.tables = self._stack.enter_context(_opened(folder))
         _fill(self.tables, self.state)
         clsact = Clsact(self.namespace.name)

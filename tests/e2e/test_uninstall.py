@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import pytest
 from e2e.clusters import facts, run_in, serving, unharmed, until, visit, warm
-from e2e.daemons import programs, xdpflannel
+from e2e.daemons import continuing, programs, xdpflannel
 
 from xdpflannel import lab
-from xdpflannel.dataplane import pins, probe
+from xdpflannel.dataplane import pins
 from xdpflannel.dataplane.objects import Link
 from xdpflannel.errors import EXIT_FAULT, EXIT_OK
 from xdpflannel.host.namespace import call_inside
@@ -134,7 +133,7 @@ def foreign(new_lab):
     pinned = pins.BPFFS / f"{netns}-foreign"
     link = pins.BPFFS / f"{netns}-foreign-link"
     ifindex = lab.node_state(cluster, 1).uplink.ifindex
-    with probe._load(struct.pack("=BBhi", 0xB7, 0, 0, -1) + probe._EXIT) as nothing:  # TCX_NEXT
+    with continuing() as nothing:
         nothing.pin(pinned)
         with call_inside(netns, lambda: Link.create(nothing, ifindex, Link.TCX_INGRESS)) as made:
             made.pin(link)

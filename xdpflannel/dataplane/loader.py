@@ -92,15 +92,22 @@ def load(
     check_pinned_maps(pins.maps)
     # bpffs refuses names with a dot.
     fresh = {name: pins.programs / f"{name.label}-new" for name in names}
-    for path in fresh.values():
-        path.unlink(missing_ok=True)
-    if chosen == "libbpf":
-        _load_object(pins, fresh, sizes or MapSizes())
-    else:
-        _load_by_bcc(pins, fresh, sizes or MapSizes())
-    for name, path in fresh.items():
-        path.rename(pins.programs / name.label)
+    _unpin(fresh.values())
+    try:
+        if chosen == "libbpf":
+            _load_object(pins, fresh, sizes or MapSizes())
+        else:
+            _load_by_bcc(pins, fresh, sizes or MapSizes())
+        for name, path in fresh.items():
+            path.rename(pins.programs / name.label)
+    finally:
+        _unpin(fresh.values())
     return LoadReport(chosen, time.monotonic() - started, names)
+
+
+def _unpin(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def open_program(pins: Pins, name: ProgramName) -> Program:

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from xdpflannel.dataplane import libbpf
-from xdpflannel.errors import DataplaneError
+from xdpflannel.errors import DataplaneError, PinMismatch
 
 _Info = TypeVar("_Info", bound=ctypes.Structure)
 
@@ -30,13 +30,25 @@ _OUTPUT_ROOM = 1 << 17
 class Handle:
     """A file descriptor of the BPF subsystem, closed when the object is."""
 
+    KIND = ""
+    """What the kernel calls such a descriptor in /proc/PID/fd, without the punctuation it varies."""
+
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     @classmethod
     def from_pin(cls, path: Path) -> Self:
-        """Open a pinned object; DataplaneError if nothing is pinned there."""
-        return cls(libbpf.check(libbpf.library().bpf_obj_get(bytes(path)), f"opening the pin {path}"))
+        """Open a pinned object; DataplaneError if nothing is pinned there, PinMismatch if another kind is."""
+        fd = libbpf.check(libbpf.library().bpf_obj_get(bytes(path)), f"opening the pin {path}")
+        # The kernel fills in any kind of info for any kind of object: it must be asked first.
+        kind = Path(f"/proc/self/fd/{fd}").readlink().name.removeprefix("anon_inode:").replace("_", "-")
+        if kind != cls.KIND:
+            os.close(fd)
+            raise PinMismatch(
+                f"{path} is a {kind}, not a {cls.KIND}",
+                hint="somebody else pinned it: `xdpflannel uninstall`, then start the agent again",
+            )
+        return cls(fd)
 
     def pin(self, path: Path) -> None:
         """Pin at ``path``; the object then outlives this process."""
@@ -77,6 +89,8 @@ class MapFacts:
 
 class Map(Handle):
     """A BPF map with keys and values as bytes. Per-CPU values come as one bytes object per CPU."""
+
+    KIND = "bpf-map"
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -167,6 +181,7 @@ class ProgramFacts:
 class Program(Handle):
     """A loaded BPF program."""
 
+    KIND = "bpf-prog"
     TYPE_SCHED_CLS = 3
     TYPE_XDP = 6
 
@@ -215,6 +230,7 @@ class LinkFacts:
 class Link(Handle):
     """An attachment that belongs to whoever holds it (or its pin)."""
 
+    KIND = "bpf-link"
     TCX_INGRESS = 46
     TCX_EGRESS = 47
     XDP = 37

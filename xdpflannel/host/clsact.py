@@ -51,7 +51,11 @@ class Clsact:
         self._transport.close()
 
     def set_clsact(self, ifindex: int, program_fd: int, name: str, *, egress: bool = False) -> None:
-        """Create the qdisc if it is missing, and create or replace our filter of that direction."""
+        """Create the qdisc if it is missing, and create or replace our filter of that direction.
+
+        While a qdisc comes (or goes) the interface drops what it sends, up to 0.1 s: qdisc_graft() takes its
+        queues down. A filter is replaced without a gap, so a qdisc that is there stays.
+        """
         qdisc = _TCMSG.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0) + _text(_TCA_KIND, "clsact")
         options = attribute(_TCA_BPF_FD, struct.pack("=I", program_fd)) + _text(_TCA_BPF_NAME, name)
         options += attribute(_TCA_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))

@@ -147,12 +147,12 @@ def test_a_foreign_namespace_is_refused_and_kept(spec, lab_name, make_namespace)
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
-    [("echo no such thing; exit 3", "ended"), ("echo still waiting; exec sleep 1000", "in time")],
+    ("script", "patience", "said"),
+    [("echo no such thing; exit 3", 60, "ended"), ("echo still waiting; exec sleep 1000", 5, "in time")],
 )
-def test_a_daemon_that_does_not_get_ready(spec, lab_name, script, said):
+def test_a_daemon_that_does_not_get_ready(spec, lab_name, script, patience, said):
     with pytest.raises(LabError) as caught:
-        lab.up(spec(nodes=2), daemon=("/bin/sh", "-c", script), ready_seconds=1)
+        lab.up(spec(nodes=2), daemon=("/bin/sh", "-c", script), ready_seconds=patience)
     assert said in str(caught.value)
     assert script.split(";")[0].removeprefix("echo ") in str(caught.value)
     assert lab_name not in lab.names()

@@ -72,8 +72,36 @@ def test_a_neighbour_on_the_underlay_gives_or_takes_a_next_hop(state, removed, e
     assert look.macs == {(UPLINK, IP): expected}
 
 
-def test_neighbours_on_flannel_are_our_own_doing():
+def test_neighbours_on_flannel_are_no_next_hops():
     assert look_at(NeighbourChanged(DEVICE, False, IP, MAC, 128, False)).macs == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        NeighbourChanged(DEVICE, False, IP, MAC, 128, True),
+        NeighbourChanged(DEVICE, True, None, MAC, 128, True),
+        RouteChanged(NET, DEVICE, IP, True),
+    ],
+)
+def test_single_entries_on_flannel_are_noted(change):
+    look = look_at(change)
+    assert look.on_device == [change]
+    assert not look.wiped
+
+
+@pytest.mark.parametrize(
+    ("change", "wiped"),
+    [
+        (LinkChanged(DEVICE, "flannel.1", False, up=False), True),
+        (LinkChanged(DEVICE, "flannel.1", False, up=True), False),
+        (AddressChanged(DEVICE, IP, 32, True), True),
+        (AddressChanged(DEVICE, IP, 32, False), False),
+        (AddressChanged(UPLINK, IP, 24, True), False),
+    ],
+)
+def test_flannel_loses_all_its_routes_at_once(change, wiped):
+    assert look_at(change).wiped is wiped
 
 
 def test_removed_interfaces_are_remembered():

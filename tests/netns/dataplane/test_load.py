@@ -22,6 +22,7 @@ WRONG_MAPS = {
     "pods4": ("hash", 4, 32),
     "vteps4": ("array", 4, 4),
     "counters": ("array", 4, 16),
+    "flows4": ("hash", 16, 24),
 }
 
 

@@ -64,13 +64,13 @@ def pushed():
     return made
 
 
-def corrupt():
+def corrupt(check=0):
     """One wrong checksum in the stream, which the pod has to be able to see."""
     made = []
     for number, (packet, outer) in enumerate(segments()):
         if number == 5:
             packet[TCP].chksum = 0x1234
-        made.append(tunnelled(packet, outer=outer))
+        made.append(tunnelled(packet, outer=outer, datagram={"chksum": check}))
     return made
 
 
@@ -84,6 +84,7 @@ BURSTS = {
     "congestion": marked,
     "pushed": pushed,
     "corrupt": corrupt,
+    "corrupt-in-a-right-checksum": lambda: corrupt(None),
     "datagrams": datagrams,
 }
 
@@ -93,6 +94,14 @@ def test_the_pod_gets_the_same_stream(nodes, burst):
     frames = BURSTS[burst]()
     streams = {label: streamed(node, frames) for label, node in nodes.items()}
     assert streams["tc"] == streams["kernel"]
+
+
+@pytest.mark.parametrize("check", [0, None], ids=["checksum-zero", "checksum-right"])
+def test_a_wrong_checksum_is_left_for_the_pod_to_find(nodes, check):
+    """GRO has verified the outer checksum by then, which says nothing of the inner one."""
+    found = received(nodes["tc"], corrupt(check))
+    wrong = [seen for seen in found if seen.frame[50:52] == b"\x12\x34"]
+    assert [(seen.verified, seen.gso_type) for seen in wrong] == [(False, 0)]
 
 
 def test_something_was_merged(nodes):

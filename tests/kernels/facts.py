@@ -86,7 +86,9 @@ def native_xdp(interface: str) -> str:
     folder = pins.pins(f"{_PREFIX}-native")
     ifindex = int(Path(f"/sys/class/net/{interface}/ifindex").read_text())
     try:
-        loader.load(folder, loader="libbpf", programs=[abi.Program.XDP_UPLINK], sizes=loader.MapSizes(routes=64))
+        loader.load(
+            folder, loader="libbpf", programs=[abi.Program.XDP_UPLINK], sizes=loader.MapSizes(routes=64)
+        )
         with loader.open_program(folder, abi.Program.XDP_UPLINK) as program:
             Link.create(program, ifindex, Link.XDP, Link.XDP_NATIVE).close()
     except XdpflannelError as error:

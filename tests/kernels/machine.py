@@ -55,7 +55,9 @@ def run(kernel: Kernel, busybox: Path, command: list[str], out: Path, seconds: f
     if expired:
         raise Lost(f"not done within {seconds:.0f} s; it said last:\n{''.join(said[-20:])}")
     if not (out / "done").exists():
-        raise Lost(f"it ended without a result; it said last:\n{''.join(said[-30:])}")
+        raise Lost(
+            f"it ended without a result (QEMU: {process.returncode}); it said last:\n{''.join(said[-30:])}"
+        )
 
 
 def _hardware() -> list[str]:

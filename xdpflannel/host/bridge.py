@@ -18,6 +18,7 @@ class BridgePort:
     name: str
     mac: Mac
     mtu: int
+    """Of the port or of the bridge, whichever is smaller: what is routed to the pod passes both."""
     napi: bool
     """XDP may redirect into it, because the pod's end has NAPI (GRO on, or an XDP program)."""
 
@@ -40,7 +41,11 @@ def read_bridge(netlink: Netlink, name: str) -> Bridge | None:
     features = netlink.all_xdp_features()
     ports = {
         port.ifindex: BridgePort(
-            port.ifindex, port.name, port.mac, port.mtu, bool(features.get(port.ifindex, 0) & NDO_XMIT)
+            port.ifindex,
+            port.name,
+            port.mac,
+            min(port.mtu, link.mtu),
+            bool(features.get(port.ifindex, 0) & NDO_XMIT),
         )
         for port in netlink.links(master=link.ifindex)
         if port.kind == "veth" and port.mac is not None

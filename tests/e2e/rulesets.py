@@ -113,10 +113,9 @@ def _iptables(rules, node):
         f"-A FORWARD -s {NETWORK} -j ACCEPT",
         f"-A FORWARD -d {NETWORK} -j ACCEPT",
     ]
-    return "\n".join(
-        ["*nat", *(f":{name} - [0:0]" for name in chains), *nat, "COMMIT"]
-        + ["*filter", ":FORWARD DROP [0:0]", ":POLICY - [0:0]", *forward, *policy, "COMMIT", ""]
-    )
+    nat_lines = ["*nat", *(f":{name} - [0:0]" for name in chains), *nat, "COMMIT"]
+    filter_lines = ["*filter", ":FORWARD DROP [0:0]", ":POLICY - [0:0]", *forward, *policy, "COMMIT", ""]
+    return "\n".join(nat_lines + filter_lines)
 
 
 def _iptables_service(service, node, nat, chains):

@@ -109,7 +109,7 @@ async def talk(wanted, turn):
                 await asyncio.sleep(wanted["pause"])
         except ConnectionRefusedError:
             return {"outcome": "refused", "seen": seen}
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return {"outcome": "no answer", "seen": seen}
         except (ConnectionResetError, asyncio.IncompleteReadError, BrokenPipeError):
             return {"outcome": "cut", "seen": seen}

@@ -75,6 +75,14 @@ def test_learned(bridge, netlink, pods_of, eventually):
         assert pod.mtu == 1450
 
 
+def test_a_narrower_bridge_makes_a_pods_path_narrower(bridge, pods_of, eventually):
+    """What the node routes to a pod passes the bridge first, which fragments to its own MTU."""
+    bridge.pod(2)
+    eventually(lambda: len(pods_of()) == 1)
+    bridge.here.ip("link set cni0 mtu 1300")
+    assert next(iter(pods_of().values())).mtu == 1300
+
+
 def test_napi_is_the_pods_gro(bridge, netlink, pods_of, eventually):
     pod = bridge.pod(2)
     eventually(lambda: len(pods_of()) == 1)

@@ -85,8 +85,9 @@ xf_inline enum xf_verdict xf_payload_check(const struct xf_outer4 *outer, const 
 	return udp->check ? XF_GO_ON : XF_UNSUPPORTED_PROTOCOL;
 }
 
-xf_inline enum xf_verdict xf_delivery_check(const struct xf_outer4 *outer, const struct xf_ip4 *ip,
-					    const void *end, const struct xf_pod *pod, __u32 gso_size)
+xf_inline enum xf_verdict xf_delivery_check(const struct xf_config *config, const struct xf_outer4 *outer,
+					    const struct xf_ip4 *ip, const void *end, const struct xf_pod *pod,
+					    __u32 gso_size)
 {
 	enum xf_verdict verdict;
 
@@ -97,6 +98,12 @@ xf_inline enum xf_verdict xf_delivery_check(const struct xf_outer4 *outer, const
 	verdict = xf_size_check(ip, end, gso_size, pod->mtu);
 	if (verdict != XF_GO_ON)
 		return verdict;
+	/*
+	 * Taking the tunnel off leaves its GSO type on, and a pod's UDP socket loses an aggregate that is still
+	 * marked so. Kernels that know DECAP_L4_UDP clear it.
+	 */
+	if (gso_size && ip->protocol == XF_IP_UDP && !(config->flags & XF_CONFIG_DECAP_L4))
+		return XF_UNSUPPORTED_PROTOCOL;
 	if (xf_ecn_conflict(outer->ip.tos, ip->tos))
 		return XF_ECN_CONFLICT;
 	return xf_payload_check(outer, ip, end);
@@ -126,7 +133,7 @@ xf_inline enum xf_verdict xf_ingress(const struct xf_config *config, void *data,
 	if (verdict != XF_GO_ON)
 		return verdict;
 	*pod = xf_pod_at(ip->target);
-	verdict = xf_delivery_check(outer, ip, end, *pod, gso_size);
+	verdict = xf_delivery_check(config, outer, ip, end, *pod, gso_size);
 	return verdict == XF_GO_ON ? xf_flow_admit(config, ip, end) : verdict;
 }
 

@@ -8,6 +8,7 @@ from e2e.clusters import (
     growth,
     ping,
     pods,
+    run_in,
     serving,
     share,
     visit,
@@ -96,3 +97,26 @@ def test_mixed_with_kernel_nodes(new_lab, datapath):
         programs = {program for node, program, verdict in grown if node == number and verdict <= 1}
         assert len(programs) == 2, "both directions have a fast path"
     assert cluster.node(2).kind is lab.NodeKind.KERNEL
+
+
+SEGMENTS, SEGMENT = 23, 701
+SEND_IN_AGGREGATES = f"""
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.setsockopt(17, 103, {SEGMENT})  # SOL_UDP, UDP_SEGMENT
+sender.settimeout(5)
+sender.connect((sys.argv[1], 17171))
+wanted = [bytes([number]) * {SEGMENT} for number in range({SEGMENTS})]
+sender.send(b"".join(wanted))
+assert sorted(sender.recv(2000) for _ in wanted) == wanted
+"""
+
+
+@pytest.mark.parametrize("datapath", ["auto", "xdp"])
+def test_udp_in_aggregates_arrives_whole(new_lab, datapath):
+    cluster = new_lab(nodes=2, pods=1, datapath=datapath)
+    warm(cluster)
+    first, second = pods(cluster)
+    with serving(cluster):
+        for pod, target in ((first, second), (second, first)):
+            run_in(pod.netns, "python3", "-c", SEND_IN_AGGREGATES, target.ip)

@@ -149,10 +149,6 @@ def test_two_nodes_by_tc(new_lab):
     }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a UDP aggregate that uplink_ingress takes keeps its tunnel GSO type: the pod's socket loses it",
-)
 def test_udp_segmentation_offload_of_a_pod(new_lab):
     """UDP_SEGMENT: the pod hands over many datagrams as one; each must arrive as it is."""
     cluster = new_lab(datapath="tc")

@@ -352,9 +352,15 @@ def _aggregates() -> list[Case]:
         ("tcp", inbound(tcp(3000)), world.MTU - 40),
         ("udp", inbound(udp(3000)), world.MTU - 28),
     ):
-        for gso_size in (1, fits):
-            found += _taken(f"gso-{name}-{gso_size}", packet, programs=(TC_INGRESS,), gso_size=gso_size)
         frame = tunnelled(packet)
+        for gso_size in (1, fits):
+            taken = _taken(f"gso-{name}-{gso_size}", packet, programs=(TC_INGRESS,), gso_size=gso_size)
+            # A UDP socket loses an aggregate that still has the tunnel's GSO type.
+            clears = world.WORLD if name == "tcp" else world.CLEARS_TUNNEL_GSO
+            found += [evolve(case, state=clears) for case in taken]
+            if name == "udp":
+                left = Case(f"gso-udp-{gso_size}-type-kept", TC_INGRESS, frame, Verdict.UNSUPPORTED_PROTOCOL)
+                found.append(evolve(left, gso_size=gso_size))
         found.append(Case(f"gso-{name}-{fits + 1}", TC_INGRESS, frame, Verdict.OVERSIZE, gso_size=fits + 1))
     sctp = tunnelled(inbound(Raw(bytes(2000)), proto=132))
     found.append(Case("gso-sctp", TC_INGRESS, sctp, Verdict.UNSUPPORTED_PROTOCOL, gso_size=1000))

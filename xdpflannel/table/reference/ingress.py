@@ -130,6 +130,10 @@ class _Ingress:
             raise Left(Verdict.UNKNOWN_POD)
         require(inner.ttl > 1, Verdict.TTL_EXPIRED)
         require_size(inner, payload, self.gso_size, pod.mtu)
+        if self.gso_size and inner.protocol == UDP:
+            # Without it the aggregate keeps the tunnel's GSO type, and the pod's socket loses it.
+            cleared = self.state.config is not None and self.state.config.decap_clears_tunnel_gso
+            require(cleared, Verdict.UNSUPPORTED_PROTOCOL)
         require(not (outer.ecn == ECN_CE and inner.ecn == ECN_NONE), Verdict.ECN_CONFLICT)
         if self._number(_UDP_AT + 6, 2) != 0 and inner.protocol not in (TCP, ICMP):
             # The outer checksum may be the only one over the payload, and only the kernel verifies it.

@@ -86,8 +86,8 @@ xf_inline enum xf_verdict xf_payload_check(const struct xf_outer4 *outer, const 
 }
 
 xf_inline enum xf_verdict xf_delivery_check(const struct xf_config *config, const struct xf_outer4 *outer,
-					    const struct xf_ip4 *ip, const void *end, const struct xf_pod *pod,
-					    __u32 gso_size)
+					    const struct xf_ip4 *ip, const void *end,
+					    const struct xf_pod *pod, __u32 gso_size)
 {
 	enum xf_verdict verdict;
 
